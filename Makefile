@@ -1,0 +1,78 @@
+# Préau. `make` alone says what there is.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -X preau/node/obs.version=$(VERSION)
+
+# The race detector needs a C compiler. A machine with only Go and git has none,
+# and its tests run without it, which is said.
+CC_FOUND := $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" 2>/dev/null)
+RACE     := $(if $(CC_FOUND),-race,)
+
+# Folders with tests that need more than Go: tools of the system, or root.
+SYSTEM_DIRS = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bsystem\b' . | xargs -r -n1 dirname | sort -u)
+
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+FUZZTIME ?= 30s
+
+# For instance -quick, -full, or -only herd,offline.
+BENCHFLAGS ?=
+
+.PHONY: help run build test test-system check bench fuzz clean
+
+help: ## say what there is
+	@echo "Préau: a cache for schools. A class downloads once."
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null \
+	  || grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1  \2/'
+	@echo
+	@echo "Begin with: make run"
+
+run: ## see it work, on http://127.0.0.1:8080, with nothing installed but Go
+	@$(GO) run -ldflags '$(LDFLAGS)' ./cmd/preau demo
+
+build: ## build ./bin/preau
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/preau ./cmd/preau
+
+test: ## run the tests; needs Go only
+	@$(if $(RACE),,echo "no C compiler found: the tests run without the race detector")
+	$(GO) test $(RACE) -timeout 10m ./...
+
+test-system: ## run the tests that need root or tools such as nginx (see .ci/run)
+	@if [ -z "$(SYSTEM_DIRS)" ]; then echo "no tests with the build tag system were found"; exit 1; fi
+	$(GO) test -tags system -count=1 -timeout 30m $(SYSTEM_DIRS)
+
+check: ## vet, format, tests, lint and known vulnerabilities
+	$(GO) vet ./...
+	$(GO) vet -tags system,bench ./...
+	@unformatted="$$(gofmt -l $$($(GO) list -f '{{.Dir}}' ./...))"; \
+	  if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi
+	@$(MAKE) --no-print-directory test
+	@lint=""; \
+	  if command -v golangci-lint >/dev/null; then lint=golangci-lint; \
+	  elif [ -x "$$($(GO) env GOPATH)/bin/golangci-lint" ]; then lint="$$($(GO) env GOPATH)/bin/golangci-lint"; fi; \
+	  if [ -n "$$lint" ]; then echo "$$lint run"; "$$lint" run; \
+	  else echo "SKIPPED lint: golangci-lint is missing; install it with: go install $(GOLANGCI)"; fi
+	@if command -v curl >/dev/null && ! curl -sfm 10 -o /dev/null https://vuln.go.dev/index/modules.json; then \
+	    echo "SKIPPED vulnerabilities: vuln.go.dev cannot be reached"; \
+	  else echo "govulncheck ./..."; $(GO) run $(GOVULNCHECK) ./...; fi
+
+bench: ## measure the box beside nginx and Varnish and write the table README links to
+	$(GO) test -tags bench -count=1 -timeout 90m -v ./node/bench $(BENCHFLAGS)
+
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+	  done; \
+	done
+
+clean: ## remove what was built; stored copies and test caches stay
+	rm -rf bin

@@ -1,0 +1,264 @@
+package badgerblock
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"preau/cache/block"
+)
+
+const droppedName = "dropped"
+
+// segment is one folder. It is born with a writer and a map of places; sealing
+// it replaces both by an index, after which its files never change.
+type segment struct {
+	id   block.Segment
+	ring block.Ring
+	dir  string
+	vlog *os.File
+	fd   uintptr // vlog's
+
+	// refs counts the store's own hold and those of open blocks. The files
+	// are closed when it reaches 0, and gone runs.
+	refs atomic.Int64
+	gone func()
+
+	disk     atomic.Int64 // allocated
+	live     atomic.Int64 // sum of the lengths of blocks and records
+	filled   atomic.Bool  // nothing more is written
+	retiring atomic.Bool
+	removed  atomic.Bool
+	reported atomic.Bool // that it could not be sealed
+
+	sealMu sync.Mutex // held while sealing
+	w      *writer    // nil once sealed; the ring's lock guards its use
+
+	mu     sync.RWMutex
+	places map[block.Digest]place // until there is an index
+
+	idx     atomic.Pointer[index] // set once
+	drops   []atomic.Uint64       // by number in the index; set before idx
+	checked atomic.Pointer[checks]
+}
+
+// hold takes a reference, unless the segment is closed already.
+func (g *segment) hold() bool {
+	for {
+		n := g.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if g.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (g *segment) release() {
+	if g.refs.Add(-1) > 0 {
+		return
+	}
+	// Both were only read from.
+	_ = g.vlog.Close()
+	if x := g.idx.Load(); x != nil {
+		_ = x.f.Close()
+	}
+	if g.gone != nil {
+		g.gone()
+	}
+}
+
+// sealed reports whether nothing more is written to g.
+func (g *segment) sealed() bool { return g.idx.Load() != nil }
+
+// find looks d up. The caller holds g.
+func (g *segment) find(d block.Digest) (place, bool) {
+	x := g.idx.Load()
+	if x == nil {
+		g.mu.RLock()
+		p, ok := g.places[d]
+		sealed := g.places == nil
+		g.mu.RUnlock()
+		if !sealed {
+			return p, ok
+		}
+		x = g.idx.Load()
+	}
+	p, ok := x.find(d)
+	if ok && isSet(g.drops, p.ord) {
+		return place{}, false
+	}
+	return p, ok
+}
+
+// drop forgets d. With an index that is noted in a file, so that it holds
+// after a restart.
+func (g *segment) drop(d block.Digest) (bool, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.places != nil {
+		_, ok := g.places[d]
+		delete(g.places, d)
+		return ok, nil
+	}
+	p, ok := g.idx.Load().find(d)
+	if !ok || isSet(g.drops, p.ord) {
+		return false, nil
+	}
+	set(g.drops, p.ord)
+	f, err := os.OpenFile(filepath.Join(g.dir, droppedName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return true, fmt.Errorf("note dropped block: %w", err)
+	}
+	_, err = f.Write(d[:])
+	if err := errors.Join(err, f.Close()); err != nil {
+		return true, fmt.Errorf("note dropped block: %w", err)
+	}
+	return true, nil
+}
+
+// adopt gives g its index, from now on in place of the map.
+func (g *segment) adopt(x *index) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if st, err := g.vlog.Stat(); err != nil {
+		return fmt.Errorf("stat value log: %w", err)
+	} else if st.Size() != x.values {
+		return fmt.Errorf("value log has %d bytes, its index says %d", st.Size(), x.values)
+	}
+	g.drops = make([]atomic.Uint64, (x.count+63)/64)
+	p, err := os.ReadFile(filepath.Join(g.dir, droppedName))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("read dropped blocks: %w", err)
+	}
+	for ; len(p) >= len(block.Digest{}); p = p[len(block.Digest{}):] {
+		if at, ok := x.find(block.Digest(p[:len(block.Digest{})])); ok {
+			set(g.drops, at.ord)
+		}
+	}
+	if g.places != nil {
+		// What was dropped while x was being written.
+		ord := int32(0)
+		err := x.each(func(recs []byte) error {
+			for ; len(recs) > 0; recs = recs[indexRecord:] {
+				if _, ok := g.places[block.Digest(recs[:32])]; !ok {
+					set(g.drops, ord)
+				}
+				ord++
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	g.idx.Store(x)
+	g.places = nil
+	g.live.Store(x.bytes)
+	return nil
+}
+
+// each calls fn for every block of g.
+func (g *segment) each(fn func(block.Digest, place) error) error {
+	x := g.idx.Load()
+	if x == nil {
+		g.mu.RLock()
+		sealed := g.places == nil
+		list := make([]indexed, 0, len(g.places))
+		for d, p := range g.places {
+			list = append(list, indexed{d, p})
+		}
+		g.mu.RUnlock()
+		if !sealed {
+			for _, e := range list {
+				if err := fn(e.digest, e.place); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		x = g.idx.Load()
+	}
+	ord := int32(0)
+	return x.each(func(recs []byte) error {
+		for ; len(recs) > 0; recs = recs[indexRecord:] {
+			p := placeOf(recs)
+			p.ord = ord
+			ord++
+			if isSet(g.drops, p.ord) {
+				continue
+			}
+			if err := fn(block.Digest(recs[:32]), p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// records calls fn for every record in g, in the order they were written.
+// Those whose checksum is wrong are left out.
+func (g *segment) records(fn func(key, value []byte) error) error {
+	st, err := g.vlog.Stat()
+	if err != nil {
+		return fmt.Errorf("stat value log: %w", err)
+	}
+	_, err = scan(g.vlog, make([]byte, scanBuffer), vlogHeader, st.Size(), func(e entry) error {
+		if len(e.key) == 0 || e.key[0] != kindRecord {
+			return nil
+		}
+		p := make([]byte, e.end()-e.start)
+		if _, err := g.vlog.ReadAt(p, e.start); err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read record: %w", err)
+		}
+		if !checkEntry(p) {
+			return nil
+		}
+		key := p[e.value-e.start-int64(len(e.key)+versionLen):][:len(e.key)]
+		return fn(key[1:], p[e.value-e.start:][:e.len])
+	})
+	return err
+}
+
+// checks remembers which blocks were verified while the value log's stat was
+// what it is.
+type checks struct {
+	stat  fileStat
+	since time.Time
+	bits  []atomic.Uint64
+}
+
+// recheckAfter is how long a block's verification holds where the kernel
+// cannot tell whether its pages were read from disk anew since.
+const recheckAfter = 10 * time.Minute
+
+// checksFor returns what is known of the sealed segment g in state st.
+func (g *segment) checksFor(st fileStat, now time.Time) *checks {
+	c := g.checked.Load()
+	if c != nil && c.stat == st && (!noPageInfo() || now.Sub(c.since) < recheckAfter) {
+		return c
+	}
+	fresh := &checks{stat: st, since: now, bits: make([]atomic.Uint64, len(g.drops))}
+	g.checked.CompareAndSwap(c, fresh)
+	return fresh
+}
+
+func isSet(b []atomic.Uint64, i int32) bool {
+	return b[i/64].Load()&(1<<(i%64)) != 0
+}
+
+func set(b []atomic.Uint64, i int32) { b[i/64].Or(1 << (i % 64)) }
+
+// headerLen is the length of the header that Badger puts before the key of a
+// block of valueLen bytes.
+func headerLen(valueLen int) int {
+	var b [10]byte
+	return 2 + binary.PutUvarint(b[:], uint64(blockKeyLen+versionLen)) + binary.PutUvarint(b[:], uint64(valueLen)) + 1
+}

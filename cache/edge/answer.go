@@ -1,0 +1,238 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"preau/cache/object"
+	"preau/cache/rfc9111"
+)
+
+// attempts is how often a request is answered anew because what it was to be
+// answered from changed before its first byte was sent.
+const attempts = 3
+
+// answer answers a GET or HEAD from what is stored or what is fetched.
+func (x *exchange) answer() {
+	if x.wrote {
+		return
+	}
+	for range attempts {
+		if x.try() {
+			return
+		}
+	}
+	x.pass(rfc9111.FwdMiss, "changes-too-fast")
+}
+
+// try makes one attempt; false asks for another.
+func (x *exchange) try() bool {
+	set, err := x.store.Objects().Lookup(x.key)
+	if err != nil {
+		x.h.log.Warn("what is stored can't be looked up", "site", x.site.Name, "err", err)
+	}
+	o := x.selectVariant(set)
+	if o == nil {
+		fwd := rfc9111.FwdURIMiss
+		if len(set) > 0 {
+			fwd = rfc9111.FwdVaryMiss
+		}
+		return x.miss(fwd)
+	}
+	now := time.Now()
+	d := x.decide(o, now)
+	cs := rfc9111.CacheStatus{Hit: true, TTL: &d.TTL, Detail: sourceLocal}
+	switch d.Use {
+	case rfc9111.Fresh:
+		return x.serve(o, cs, resultHit, true)
+	case rfc9111.StaleAllowed:
+		return x.serve(o, cs, resultStale, true)
+	case rfc9111.StaleWhileRevalidate:
+		if x.lineUp() {
+			x.h.refresh(x, o)
+		}
+		return x.serve(o, cs, resultStale, true)
+	}
+	switch {
+	case d.OnlyIfCached:
+		x.onlyIfCached()
+		return true
+	case !x.lineUp():
+		return x.failed(o, d, nil)
+	case x.r.Method == http.MethodHead:
+		x.pass(d.Fwd(), "")
+		return true
+	}
+	return x.await(o, &d, d.Fwd())
+}
+
+// decide is rfc9111's decision, with what is doubted of the object.
+func (x *exchange) decide(o *object.Object, now time.Time) rfc9111.Decision {
+	d := rfc9111.Decide(x.r.Header, response(o), now, x.site.Rules)
+	switch {
+	case o.Doubt == object.Invalidated:
+		d.Use, d.MustValidate, d.Reason = rfc9111.Validate, true, rfc9111.ReasonStale
+		d.DownUntil, d.ErrorUntil = time.Time{}, time.Time{}
+	case o.Doubt == object.Restored && x.lineUp():
+		if d.Use != rfc9111.Validate {
+			d.DownUntil, d.ErrorUntil = now.Add(time.Hour), now.Add(time.Hour)
+		}
+		d.Use = rfc9111.Validate
+	}
+	return d
+}
+
+func (x *exchange) lineUp() bool { return x.site.Upstream.State().Up }
+
+// selectVariant finds the newest stored variant that answers the request (RFC
+// 9111 §4.1).
+func (x *exchange) selectVariant(set object.Set) *object.Object {
+	for _, o := range set {
+		if rfc9111.VaryKey(o.VaryNames, x.r.Header) == o.VaryKey {
+			return o
+		}
+	}
+	return nil
+}
+
+// response is o as rfc9111 knows it.
+func response(o *object.Object) rfc9111.Response {
+	return rfc9111.Response{Status: o.Status, Header: o.Header, RequestTime: o.RequestTime, ResponseTime: o.ResponseTime}
+}
+
+// miss answers a request for which nothing is stored.
+func (x *exchange) miss(fwd string) bool {
+	req := rfc9111.ParseRequestDirectives(x.r.Header)
+	switch {
+	case req.OnlyIfCached:
+		x.onlyIfCached()
+		return true
+	case !x.lineUp():
+		x.noAnswer(errLineDown)
+		return true
+	case x.r.Method == http.MethodHead || req.NoStore:
+		x.pass(fwd, "")
+		return true
+	}
+	return x.await(nil, nil, fwd)
+}
+
+// await joins or begins the flight that validates o or, with no o, fetches the
+// response, and answers from its result.
+func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool {
+	f, leader := x.h.join(x, o)
+	if f == nil {
+		return true // shutting down
+	}
+	defer f.leave()
+	for waiting := true; waiting; {
+		select {
+		case <-f.done:
+			waiting = false
+		case in := <-f.interim:
+			if leader {
+				x.sendInterim(in)
+			}
+		case <-x.r.Context().Done():
+			return true
+		}
+	}
+	switch {
+	case f.object != nil && (leader || x.mayShare(f)):
+		cs := rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Collapsed: !leader, Detail: sourceSite}
+		result := resultMiss
+		switch {
+		case !leader:
+			result = resultCollapsed
+		case !f.stored:
+			result = resultRevalidated
+		}
+		return x.serve(f.object, cs, result, false)
+	case errors.Is(f.err, context.Canceled) && x.h.ctx.Err() == nil:
+		return false // everybody else had left before we came
+	case f.err != nil || f.failure:
+		if d != nil && d.MayServe(f.how(), time.Now()) {
+			return x.failed(o, *d, f.err)
+		}
+		if f.err != nil {
+			return x.failed(o, zeroIfNil(d), f.err)
+		}
+		fallthrough
+	default:
+		if resp := f.take(leader); resp != nil {
+			x.relay(resp, fwd)
+			return true
+		}
+		return x.alone(fwd)
+	}
+}
+
+func zeroIfNil(d *rfc9111.Decision) rfc9111.Decision {
+	if d == nil {
+		return rfc9111.Decision{}
+	}
+	return *d
+}
+
+// mayShare reports whether a follower may have what the leader's request
+// brought. A fresh response is anybody's. One that must be validated each time
+// was so when it came, after the follower had asked; but where a request says
+// who is asking, the origin might have answered another user differently.
+func (x *exchange) mayShare(f *flight) bool {
+	o := f.object
+	if rfc9111.VaryKey(o.VaryNames, x.r.Header) != o.VaryKey {
+		return false
+	}
+	if x.decide(o, time.Now()).Use == rfc9111.Fresh {
+		return true
+	}
+	return !f.credentials && !x.hasCredentials()
+}
+
+// alone fetches for this request only, without waiting for or sharing with
+// anybody: others' response was theirs alone.
+func (x *exchange) alone(fwd string) bool {
+	f := x.h.begin(x, nil, flightKey{}, true)
+	if f == nil {
+		return true
+	}
+	defer f.leave()
+	select {
+	case <-f.done:
+	case <-x.r.Context().Done():
+		return true
+	}
+	switch {
+	case f.object != nil:
+		return x.serve(f.object, rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Detail: sourceSite}, resultMiss, false)
+	case f.err != nil:
+		return x.failed(nil, rfc9111.Decision{}, f.err)
+	}
+	if resp := f.take(true); resp != nil {
+		x.relay(resp, fwd)
+	}
+	return true
+}
+
+// failed answers when the site could not be asked: from a stale copy where
+// that is allowed (RFC 9111 §4.2.4), else with an error.
+func (x *exchange) failed(o *object.Object, d rfc9111.Decision, err error) bool {
+	if err != nil && errors.Is(err, context.Canceled) && x.r.Context().Err() != nil {
+		return true
+	}
+	how := rfc9111.Disconnected
+	if o != nil && (d.MayServe(how, time.Now()) || err == nil && d.MayServe(rfc9111.ServerError, time.Now()) && x.lineUp()) {
+		detail := "offline"
+		if x.lineUp() {
+			detail = "origin-error"
+		}
+		return x.serve(o, rfc9111.CacheStatus{Hit: true, TTL: &d.TTL, Detail: detail}, resultStale, true)
+	}
+	if err == nil {
+		err = errLineDown
+	}
+	x.noAnswer(err)
+	return true
+}

@@ -1,0 +1,139 @@
+// Package edge is the HTTP face of the cache: from a device's request to its
+// response, for all sites of a node.
+//
+// Each request is answered from what is stored, or from the fill that is under
+// way, or from the site; what may be stored and reused is decided by rfc9111
+// and the site's rules. What can't be cached passes through untouched and
+// streaming: any method, uploads, WebSocket and other upgrades, long polls,
+// server-sent events. Nothing but the configured sites is ever reached.
+//
+// The package keeps nothing itself and tells nobody who asked for what: it
+// adds no forwarding field with a client's address, and its log and metrics
+// name sites, never clients or URLs.
+//
+// Metrics: preau_edge_requests_total{site,result}, where result is one of hit,
+// stale, revalidated, miss, collapsed, pass, error; and
+// preau_edge_sent_bytes_total{site,source}, where source is local or site.
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"preau/cache/object"
+	"preau/cache/rfc9111"
+	"preau/cache/storage"
+	"preau/cache/upstream"
+)
+
+// Name is the cache's name in Cache-Status and Via.
+const Name = "preau"
+
+// unsharedFor is how long a resource whose response could not be shared is
+// asked for by every client at once instead of one after the other.
+const unsharedFor = 2 * time.Minute
+
+// Site is one upstream site and how it is met.
+type Site struct {
+	Name         string
+	Hosts        []string // exact, "*.example.org", or "*"
+	Rules        rfc9111.Rules
+	PreserveHost bool // ask the site under the name the client used
+	List         bool // stored pages may be listed on the page shown offline
+	Upstream     *upstream.Upstream
+}
+
+// Handler answers requests for its sites.
+type Handler struct {
+	sites   []*Site
+	byHost  hosts
+	log     *slog.Logger
+	metrics *metrics
+
+	store atomic.Pointer[storage.Storage]
+
+	unshared *otter.Cache[object.Key, mark]
+
+	ctx    context.Context // of flights; ends with Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	mu      sync.Mutex
+	flights map[flightKey]*flight
+	closed  bool
+}
+
+// New checks sites and registers metrics. Without SetStorage everything passes
+// through. Close ends what the handler runs.
+func New(sites []*Site, log *slog.Logger, reg prometheus.Registerer) (*Handler, error) {
+	if len(sites) == 0 {
+		return nil, errors.New("edge: no sites")
+	}
+	h := &Handler{sites: sites, log: log.With("part", "edge"), flights: map[flightKey]*flight{}}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	var err error
+	if h.byHost, err = newHosts(sites); err != nil {
+		return nil, err
+	}
+	h.unshared, err = otter.New(&otter.Options[object.Key, mark]{
+		MaximumSize:      10_000,
+		ExpiryCalculator: otter.ExpiryWriting[object.Key, mark](unsharedFor),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	if h.metrics, err = newMetrics(reg); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// SetStorage gives the handler its storage, or takes it away with nil.
+func (h *Handler) SetStorage(s *storage.Storage) { h.store.Store(s) }
+
+// Close ends the fetches that have no response yet. Responses that are being
+// sent are the server's to end.
+func (h *Handler) Close() {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.cancel()
+	h.work.Wait()
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodConnect {
+		http.Error(w, "This box is no open proxy.", http.StatusMethodNotAllowed)
+		return
+	}
+	x, ok := h.exchange(w, r)
+	if !ok {
+		h.unknownSite(w, r)
+		return
+	}
+	x.store = h.store.Load()
+	switch {
+	case x.store == nil:
+		x.pass(rfc9111.FwdBypass, "no-storage")
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		x.pass(rfc9111.FwdMethod, "")
+	case r.Header.Get("Upgrade") != "", rfc9111.NeedsOrigin(r.Header):
+		x.pass(rfc9111.FwdRequest, "")
+	case r.ContentLength != 0: // a body may change what a GET means
+		x.pass(rfc9111.FwdRequest, "")
+	default:
+		x.key = x.store.Key(x.keyParts()...)
+		x.store.Touch(x.key)
+		x.answer()
+	}
+}

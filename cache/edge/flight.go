@@ -1,0 +1,218 @@
+package edge
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+	"sync"
+
+	"preau/cache/fill"
+	"preau/cache/object"
+	"preau/cache/rfc9111"
+)
+
+// flightKey is what makes two requests wait for one response.
+type flightKey struct {
+	key   object.Key
+	vary  string // the request's place among the variants that are known
+	conds string // the client's own conditions, on a miss
+}
+
+// flight is one request to the site for which several clients may be waiting.
+// Its results are set before done is closed and not changed after.
+type flight struct {
+	h           *Handler
+	key         flightKey
+	private     bool
+	credentials bool // the request that goes out says who is asking
+	cancel      context.CancelFunc
+	done        chan struct{}
+	interim     chan interim
+
+	// results
+	object  *object.Object // stored or vouched for: to be served from the store
+	stored  bool           // by this flight
+	status  int            // of the site's response
+	failure bool           // the site answered 500, 502, 503 or 504
+	err     error          // no response was had
+
+	mu      sync.Mutex
+	waiters int
+	resp    *http.Response // for the leader alone
+	body    *fill.Body     // held until everybody has their own hold
+}
+
+// interim is a 1xx response.
+type interim struct {
+	status int
+	header http.Header
+}
+
+// how says how the flight failed.
+func (f *flight) how() rfc9111.Failure {
+	if f.failure {
+		return rfc9111.ServerError
+	}
+	return rfc9111.Disconnected
+}
+
+// leave gives up a waiter's interest; the last one ends what is left.
+func (f *flight) leave() {
+	f.h.mu.Lock()
+	f.mu.Lock()
+	f.waiters--
+	last := f.waiters == 0
+	if last && f.h.flights[f.key] == f {
+		delete(f.h.flights, f.key) // whoever comes now begins anew
+	}
+	f.mu.Unlock()
+	f.h.mu.Unlock()
+	if !last {
+		return
+	}
+	select {
+	case <-f.done:
+		f.settle()
+	default:
+		f.cancel() // its goroutine settles it
+	}
+}
+
+// settle gives back what nobody has taken.
+func (f *flight) settle() {
+	f.mu.Lock()
+	body, resp := f.body, f.resp
+	f.body, f.resp = nil, nil
+	f.mu.Unlock()
+	if body != nil {
+		body.Release()
+	}
+	if resp != nil {
+		_ = resp.Body.Close() // nobody wants it
+	}
+}
+
+// give leaves the response to the leader.
+func (f *flight) give(resp *http.Response) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.resp = resp
+}
+
+// take hands the response to the leader, who relays it.
+func (f *flight) take(leader bool) *http.Response {
+	if !leader {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	resp := f.resp
+	f.resp = nil
+	return resp
+}
+
+// join returns the flight for what x asks and whether x leads it. nil means
+// that the handler is closing.
+func (h *Handler) join(x *exchange, o *object.Object) (*flight, bool) {
+	if x.r.Header.Get("Authorization") != "" {
+		// RFC 9111 §3.5: hardly ever for anyone else.
+		return h.begin(x, o, flightKey{}, true), true
+	}
+	if m, ok := h.unshared.GetIfPresent(x.key); ok && m.alone {
+		return h.begin(x, o, flightKey{}, true), true
+	}
+	key := flightKey{key: x.key}
+	if o != nil {
+		key.vary = o.VaryKey
+	} else {
+		key.conds = strings.Join(append(x.r.Header.Values("If-None-Match"), x.r.Header.Values("If-Modified-Since")...), "\n")
+		if set, err := x.store.Objects().Lookup(x.key); err == nil && len(set) > 0 {
+			key.vary = rfc9111.VaryKey(set[0].VaryNames, x.r.Header)
+		}
+	}
+	h.mu.Lock()
+	if f := h.flights[key]; f != nil {
+		f.mu.Lock()
+		f.waiters++
+		f.mu.Unlock()
+		h.mu.Unlock()
+		return f, false
+	}
+	h.mu.Unlock()
+	return h.begin(x, o, key, false), true
+}
+
+// refresh validates o in the background, unless that is under way.
+func (h *Handler) refresh(x *exchange, o *object.Object) {
+	key := flightKey{key: x.key, vary: o.VaryKey}
+	h.mu.Lock()
+	busy := h.flights[key] != nil
+	h.mu.Unlock()
+	if busy {
+		return
+	}
+	if f := h.begin(x, o, key, false); f != nil {
+		go func() { // ends with the flight, which Close waits for
+			<-f.done
+			f.leave()
+		}()
+	}
+}
+
+// begin starts a flight with one waiter, or joins the one that was started
+// meanwhile.
+func (h *Handler) begin(x *exchange, o *object.Object, key flightKey, private bool) *flight {
+	ctx, cancel := context.WithCancel(h.ctx)
+	f := &flight{
+		h: h, key: key, private: private, credentials: x.hasCredentials(), cancel: cancel,
+		done: make(chan struct{}), interim: make(chan interim, 4), waiters: 1,
+	}
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		cancel()
+		return nil
+	}
+	if !private {
+		if other := h.flights[key]; other != nil {
+			other.mu.Lock()
+			other.waiters++
+			other.mu.Unlock()
+			h.mu.Unlock()
+			cancel()
+			return other
+		}
+		h.flights[key] = f
+	}
+	h.work.Add(1)
+	h.mu.Unlock()
+	t := x.task(o)
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			select {
+			case f.interim <- interim{code, http.Header(header)}:
+			default: // nobody keeps up with so many: they are hints
+			}
+			return nil
+		},
+	})
+	go func() {
+		defer h.work.Done()
+		t.run(ctx, f)
+		h.mu.Lock()
+		if !private && h.flights[key] == f {
+			delete(h.flights, key)
+		}
+		h.mu.Unlock()
+		close(f.done)
+		f.mu.Lock()
+		abandoned := f.waiters == 0
+		f.mu.Unlock()
+		if abandoned {
+			f.settle()
+		}
+	}()
+	return f
+}

@@ -1,0 +1,57 @@
+package edge
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"preau/cache/object"
+	"preau/cache/rfc9111"
+)
+
+// freshenByHead applies what a response to HEAD says of the stored response to
+// GET (RFC 9111 §4.3.5).
+func (x *exchange) freshenByHead(resp *http.Response) {
+	set, err := x.store.Objects().Lookup(x.key)
+	if err != nil {
+		return
+	}
+	o := x.selectVariant(set)
+	if o == nil {
+		return
+	}
+	stored := response(o)
+	if o.Length >= 0 { // the length is not among the stored fields
+		stored.Header = stored.Header.Clone()
+		stored.Header.Set("Content-Length", contentLength(o.Length))
+	}
+	head := rfc9111.Response{Status: resp.StatusCode, Header: resp.Header, RequestTime: x.start, ResponseTime: time.Now()}
+	header, effect := rfc9111.UpdateHEAD(stored, head, x.site.Rules)
+	next := *o
+	switch effect {
+	case rfc9111.HeadUpdates:
+		header.Del("Content-Length")
+		next.Header, next.RequestTime, next.ResponseTime, next.Doubt = header, head.RequestTime, head.ResponseTime, object.NoDoubt
+	case rfc9111.HeadInvalidates:
+		next.Doubt = object.Invalidated
+	default:
+		return
+	}
+	if err := x.store.Objects().Update(x.r.Context(), &next); err != nil {
+		x.h.log.Debug("what HEAD told could not be recorded", "site", x.site.Name, "err", err)
+	}
+}
+
+// weight reads the q parameter of a preference (RFC 9110 §12.4.2).
+func weight(params string) float64 {
+	for p := range strings.SplitSeq(params, ";") {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(p), "q="); ok {
+			if q, err := strconv.ParseFloat(v, 64); err == nil {
+				return q
+			}
+			return 0
+		}
+	}
+	return 1
+}

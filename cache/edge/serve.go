@@ -1,0 +1,308 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"preau/cache/fill"
+	"preau/cache/object"
+	"preau/cache/rfc9111"
+)
+
+// serve answers from a stored response. aged says that it was not generated or
+// validated for this request, so that its Age is told. false means that
+// nothing was sent and another attempt should be made.
+func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string, aged bool) bool {
+	h := x.w.Header()
+	for k, v := range o.Header {
+		h[k] = append([]string(nil), v...)
+	}
+	if aged || h.Get("Age") != "" {
+		rfc9111.SetAge(h, response(o).CurrentAge(time.Now()))
+	}
+	rfc9111.Via(h, 1, 1, Name)
+	x.localise(h)
+
+	if o.Status == http.StatusOK && rfc9111.Preconditions(x.r.Method, x.r.Header, response(o)) == http.StatusNotModified {
+		rfc9111.AppendCacheStatus(h, Name, cs)
+		for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Range", "Transfer-Encoding"} {
+			h.Del(name)
+		}
+		x.begin(http.StatusNotModified, result)
+		return true
+	}
+	if !bodyAllowed(o.Status) {
+		rfc9111.AppendCacheStatus(h, Name, cs)
+		x.begin(o.Status, result)
+		return true
+	}
+	body, err := x.store.Body(o, x.task(o).source(o))
+	if err != nil {
+		x.clear()
+		if !errors.Is(err, fill.ErrStopped) {
+			x.h.log.Warn("a stored body can't be opened", "site", x.site.Name, "err", err)
+		}
+		x.noAnswer(err)
+		return true
+	}
+	defer body.Release()
+	return x.serveBody(o, body, cs, result)
+}
+
+// serveBody sends what the request asks of body.
+func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.CacheStatus, result string) bool {
+	h := x.w.Header()
+	length := body.Length()
+	spans, status := []rfc9111.Span{{Off: 0, Len: length}}, o.Status
+	if length >= 0 && o.Status == http.StatusOK {
+		if h.Get("Accept-Ranges") == "" {
+			h.Set("Accept-Ranges", "bytes")
+		}
+		if rng := x.r.Header.Get("Range"); rng != "" && x.r.Method == http.MethodGet && rfc9111.IfRange(x.r.Header, response(o)) {
+			part, err := rfc9111.ParseRange(rng, length)
+			switch {
+			case err == nil:
+				spans, status = part, http.StatusPartialContent
+			case errors.Is(err, rfc9111.ErrUnsatisfiable):
+				rfc9111.AppendCacheStatus(h, Name, cs)
+				h.Set("Content-Range", fmt.Sprintf("bytes */%d", length))
+				h.Del("Content-Type")
+				x.begin(http.StatusRequestedRangeNotSatisfiable, result)
+				return true
+			}
+		}
+	}
+	if sum := body.SHA256(); !sum.IsZero() && wantsDigest(x.r.Header) {
+		h.Set("Repr-Digest", reprDigest(sum))
+	}
+	if x.r.Method == http.MethodHead {
+		rfc9111.AppendCacheStatus(h, Name, cs)
+		if length >= 0 {
+			h.Set("Content-Length", contentLength(length))
+		}
+		x.begin(status, result)
+		return true
+	}
+	if len(spans) > 1 {
+		return x.serveParts(o, body, spans, length, cs, result)
+	}
+	from, to := spans[0].Off, int64(-1)
+	if length >= 0 {
+		to = from + spans[0].Len
+	}
+	if cs.Hit && !body.Holds(from, to) {
+		// Some of it comes from the site after all.
+		cs = rfc9111.CacheStatus{Fwd: rfc9111.FwdPartial, Stored: true, Collapsed: body.Fetching(), Detail: sourceSite}
+		if !x.lineUp() && !body.Fetching() {
+			x.clear()
+			x.noAnswer(errLineDown)
+			return true
+		}
+	}
+	reader := body.NewReader(from, to)
+	defer reader.Close()
+	// The first byte decides whether there is a response to begin.
+	if err := reader.Wait(x.r.Context()); err != nil {
+		return x.notBegun(err)
+	}
+	rfc9111.AppendCacheStatus(h, Name, cs)
+	if length >= 0 {
+		h.Set("Content-Length", contentLength(spans[0].Len))
+	}
+	if status == http.StatusPartialContent {
+		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to-1, length))
+	}
+	x.begin(status, result)
+	n, err := reader.CopyTo(x.r.Context(), x.w)
+	x.sent(cs.Detail, n)
+	x.finish(err)
+	return true
+}
+
+// serveParts sends several ranges as multipart/byteranges (RFC 9110 §14.6).
+func (x *exchange) serveParts(o *object.Object, body *fill.Body, spans []rfc9111.Span, length int64, cs rfc9111.CacheStatus, result string) bool {
+	h := x.w.Header()
+	head := func(s rfc9111.Span) textproto.MIMEHeader {
+		m := textproto.MIMEHeader{"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", s.Off, s.Off+s.Len-1, length)}}
+		if t := o.Header.Get("Content-Type"); t != "" {
+			m.Set("Content-Type", t)
+		}
+		return m
+	}
+	// A first run without bodies tells the length.
+	var size counter
+	mw := multipart.NewWriter(&size)
+	boundary := mw.Boundary()
+	for _, s := range spans {
+		if _, err := mw.CreatePart(head(s)); err != nil {
+			return x.notBegun(err)
+		}
+		size += counter(s.Len)
+	}
+	if err := mw.Close(); err != nil {
+		return x.notBegun(err)
+	}
+	first := body.NewReader(spans[0].Off, spans[0].Off+spans[0].Len)
+	err := first.Wait(x.r.Context())
+	first.Close()
+	if err != nil {
+		return x.notBegun(err)
+	}
+	rfc9111.AppendCacheStatus(h, Name, cs)
+	h.Set("Content-Type", "multipart/byteranges; boundary="+boundary)
+	h.Set("Content-Length", contentLength(int64(size)))
+	x.begin(http.StatusPartialContent, result)
+	mw = multipart.NewWriter(x.w)
+	if err := mw.SetBoundary(boundary); err != nil {
+		x.finish(err)
+		return true
+	}
+	for _, s := range spans {
+		if _, err = mw.CreatePart(head(s)); err != nil {
+			break
+		}
+		reader := body.NewReader(s.Off, s.Off+s.Len)
+		var n int64
+		n, err = reader.CopyTo(x.r.Context(), x.w)
+		reader.Close()
+		x.sent(cs.Detail, n)
+		if err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = mw.Close()
+	}
+	x.finish(err)
+	return true
+}
+
+// counter counts what is written to it.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
+// notBegun deals with a body whose first byte can't be had: nothing was sent.
+func (x *exchange) notBegun(err error) bool {
+	x.clear()
+	switch {
+	case x.r.Context().Err() != nil:
+		return true
+	case errors.Is(err, fill.ErrChanged):
+		return false
+	}
+	x.noAnswer(err)
+	return true
+}
+
+// begin sends the head of the response.
+func (x *exchange) begin(status int, result string) {
+	x.wrote = true
+	x.count(result)
+	x.w.WriteHeader(status)
+}
+
+// clear takes back fields of a response that was not begun.
+func (x *exchange) clear() { clear(x.w.Header()) }
+
+// finish ends a response whose body broke off: the connection is broken, so
+// that no client takes what it has for the whole (RFC 9112 §8).
+func (x *exchange) finish(err error) {
+	if err == nil {
+		return
+	}
+	if x.r.Context().Err() == nil && !errors.Is(err, context.Canceled) {
+		x.h.log.Debug("a response broke off", "site", x.site.Name, "err", err)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// relay sends a response that is not stored to the client who asked for it.
+func (x *exchange) relay(resp *http.Response, fwd string) {
+	defer func() { _ = resp.Body.Close() }() // read to its end, or the client left
+	header := resp.Header
+	announced := trailerNames(resp)
+	rfc9111.StripHopByHop(header)
+	rfc9111.Via(header, resp.ProtoMajor, resp.ProtoMinor, Name)
+	x.localise(header)
+	h := x.w.Header()
+	for k, v := range header {
+		h[k] = v
+	}
+	if len(announced) > 0 {
+		h["Trailer"] = announced
+	}
+	rfc9111.AppendCacheStatus(h, Name, rfc9111.CacheStatus{Fwd: fwd, FwdStatus: resp.StatusCode, Detail: sourceSite})
+	if resp.ContentLength >= 0 && bodyAllowed(resp.StatusCode) {
+		h.Set("Content-Length", contentLength(resp.ContentLength))
+	}
+	x.begin(resp.StatusCode, resultPass)
+	n, err := io.Copy(&flushing{x.w}, resp.Body)
+	x.sent(sourceSite, n)
+	if err == nil {
+		for k, v := range resp.Trailer {
+			h[k] = v
+		}
+	}
+	x.finish(err)
+}
+
+func trailerNames(resp *http.Response) []string {
+	var names []string
+	for k := range resp.Trailer {
+		names = append(names, k)
+	}
+	return names
+}
+
+// flushing sends on each piece as it comes: nobody knows how slow the rest is.
+type flushing struct{ w http.ResponseWriter }
+
+func (f *flushing) Write(p []byte) (int, error) {
+	n, err := f.w.Write(p)
+	if fl, ok := f.w.(http.Flusher); ok && err == nil {
+		fl.Flush()
+	}
+	return n, err
+}
+
+// sendInterim passes a 1xx response on (RFC 9110 §15.2).
+func (x *exchange) sendInterim(in interim) {
+	if in.status == http.StatusSwitchingProtocols || in.status == http.StatusContinue || x.r.ProtoAtLeast(1, 1) == false {
+		return
+	}
+	h := x.w.Header()
+	for k, v := range in.header {
+		h[k] = v
+	}
+	x.w.WriteHeader(in.status)
+	clear(h)
+}
+
+func bodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// wantsDigest reports whether the client asks for the representation's SHA-256
+// (RFC 9530 §4).
+func wantsDigest(h http.Header) bool {
+	for _, v := range h.Values("Want-Repr-Digest") {
+		for item := range strings.SplitSeq(v, ",") {
+			name, weight, _ := strings.Cut(strings.TrimSpace(item), "=")
+			if strings.TrimSpace(name) == "sha-256" && strings.TrimSpace(weight) != "0" {
+				return true
+			}
+		}
+	}
+	return false
+}

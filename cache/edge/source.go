@@ -1,0 +1,165 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"preau/cache/fill"
+	"preau/cache/object"
+	"preau/cache/rfc9111"
+)
+
+// newVersionHold is how long the fill of a version that replaced another in
+// the middle of a download goes on before its first reader: those who were cut
+// off come back for it.
+const newVersionHold = 10 * time.Second
+
+// source fetches the parts of one stored response that are not held.
+type source struct {
+	t       *task
+	o       *object.Object
+	ifRange string
+	strong  bool
+	deaf    atomic.Bool // the site ignores ranges, whatever its validators
+}
+
+// source returns the source of o's body. It asks as t did.
+func (t *task) source(o *object.Object) *source {
+	s := &source{t: t, o: o}
+	s.ifRange, s.strong = rfc9111.StrongValidator(response(o))
+	s.strong = s.strong && o.Ranges
+	return s
+}
+
+// Ranges implements fill.Source.
+func (s *source) Ranges() bool { return s.strong && !s.deaf.Load() }
+
+// Ready implements fill.Source.
+func (s *source) Ready() <-chan struct{} { return s.t.site.Upstream.Up() }
+
+// Open implements fill.Source.
+func (s *source) Open(ctx context.Context, from, to int64) (*fill.Stream, error) {
+	header := s.t.header.Clone()
+	for _, name := range []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since"} {
+		header.Del(name)
+	}
+	if s.Ranges() && (from > 0 || to >= 0) {
+		last := ""
+		if to >= 0 {
+			last = contentLength(to - 1)
+		}
+		header.Set("Range", "bytes="+contentLength(from)+"-"+last)
+		header.Set("If-Range", s.ifRange)
+	}
+	// The answer may outlive this fetch: if it is another version it is fed to
+	// that one's fill. So its context is its own, tied to ctx until then.
+	own, cancel := context.WithCancel(s.t.h.ctx)
+	untie := context.AfterFunc(ctx, cancel)
+	sent := time.Now()
+	resp, err := s.t.site.Upstream.Fetch(s.t.request(own, header))
+	if err != nil {
+		untie()
+		cancel()
+		return nil, err
+	}
+	resp.Body = &endingBody{ReadCloser: resp.Body, end: func() { untie(); cancel() }}
+	got := rfc9111.Response{Status: resp.StatusCode, Header: resp.Header, RequestTime: sent, ResponseTime: time.Now()}
+	stream, err := s.stream(resp, got, from, untie)
+	if err != nil && resp.Body != nil {
+		_ = resp.Body.Close() // of no use
+	}
+	return stream, err
+}
+
+// stream makes a stream of the answer, or says why it is none of ours.
+func (s *source) stream(resp *http.Response, got rfc9111.Response, from int64, untie func() bool) (*fill.Stream, error) {
+	switch {
+	case resp.StatusCode == http.StatusPartialContent && s.Ranges():
+		off, last, total, err := rfc9111.ParseContentRange(resp.Header.Get("Content-Range"))
+		if err != nil || off > from || total < 0 {
+			s.deaf.Store(true)
+			return nil, fmt.Errorf("the site's part is not the one asked for: %q", resp.Header.Get("Content-Range"))
+		}
+		if !s.same(got) {
+			return nil, fmt.Errorf("%w: another validator", fill.ErrChanged)
+		}
+		return &fill.Stream{Body: resp.Body, From: off, To: last + 1, Total: total, Proven: true}, nil
+	case resp.StatusCode == s.o.Status && resp.StatusCode != http.StatusPartialContent:
+		if !s.same(got) || s.o.Length >= 0 && resp.ContentLength >= 0 && resp.ContentLength != s.o.Length {
+			s.replace(resp, got, untie)
+			return nil, fmt.Errorf("%w: another version", fill.ErrChanged)
+		}
+		if from > 0 && s.Ranges() {
+			s.deaf.Store(true)
+		}
+		return &fill.Stream{Body: resp.Body, To: resp.ContentLength, Total: resp.ContentLength, Proven: s.strong}, nil
+	case rfc9111.FailureStatus(resp.StatusCode), resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusRequestTimeout:
+		return nil, fmt.Errorf("the site answers %d", resp.StatusCode)
+	}
+	s.gone()
+	return nil, fmt.Errorf("%w: the site answers %d now", fill.ErrChanged, resp.StatusCode)
+}
+
+// same reports whether an answer is of the version that is being filled, as
+// far as its validators say.
+func (s *source) same(got rfc9111.Response) bool {
+	if tag := s.o.Header.Get("ETag"); tag != "" {
+		other := got.Header.Get("ETag")
+		return other == tag || other == "" && got.Status == http.StatusPartialContent
+	}
+	if lm := s.o.Header.Get("Last-Modified"); lm != "" {
+		other := got.Header.Get("Last-Modified")
+		return other == lm || other == "" && got.Status == http.StatusPartialContent
+	}
+	return true // no validators: the bytes are compared
+}
+
+// gone forgets a version that the site no longer has.
+func (s *source) gone() {
+	if err := s.t.store.Objects().Remove(context.Background(), s.o.Key, s.o.ID, "changed"); err != nil {
+		s.t.h.log.Warn("an outdated response could not be removed", "site", s.t.site.Name, "err", err)
+	}
+}
+
+// replace stores the version that came instead, from the answer that told of
+// it, so that none of its bytes crosses the line again.
+func (s *source) replace(resp *http.Response, got rfc9111.Response, untie func() bool) {
+	s.gone()
+	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: s.t.url, Header: s.t.client}, got, s.t.site.Rules)
+	if !verdict.Store || resp.StatusCode == http.StatusPartialContent {
+		return
+	}
+	o, stream := s.t.object(resp, got)
+	if o == nil || s.t.store.TooLarge(o.Length) {
+		return
+	}
+	untie()
+	next := *s.t
+	next.prior = nil
+	body, ok := next.open(o, stream)
+	if !ok {
+		return
+	}
+	resp.Body = nil // the fill's now
+	s.t.h.mu.Lock()
+	closed := s.t.h.closed
+	if !closed {
+		s.t.h.work.Add(1)
+	}
+	s.t.h.mu.Unlock()
+	if closed {
+		body.Release()
+		return
+	}
+	go func() {
+		defer s.t.h.work.Done()
+		defer body.Release()
+		select {
+		case <-s.t.h.ctx.Done():
+		case <-time.After(newVersionHold):
+		}
+	}()
+}

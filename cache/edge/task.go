@@ -1,0 +1,266 @@
+package edge
+
+import (
+	"context"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"preau/cache/block"
+	"preau/cache/fill"
+	"preau/cache/object"
+	"preau/cache/rfc9111"
+	"preau/cache/storage"
+)
+
+// task is what a flight does: ask the site once and store what may be stored.
+// It outlives the request that it was made for and holds nothing of it.
+type task struct {
+	h      *Handler
+	store  *storage.Storage
+	site   *Site
+	key    object.Key
+	url    *url.URL
+	host   string
+	client http.Header    // as the client sent it: what variants are chosen by
+	header http.Header    // as it goes to the site, without conditions of ours
+	prior  *object.Object // to be validated
+	ranged bool           // header has a Range
+	lists  string         // path to list the response under, if it may be
+}
+
+// task describes what x needs from the site.
+func (x *exchange) task(o *object.Object) *task {
+	t := &task{
+		h: x.h, store: x.store, site: x.site, key: x.key, url: x.url(), host: x.host(),
+		client: x.r.Header.Clone(), header: x.forwardHeader(), prior: o,
+	}
+	if x.site.List && x.r.URL.RawQuery == "" && !x.hasCredentials() {
+		t.lists = x.path
+	}
+	rng := t.header.Get("Range")
+	conditional := t.header.Get("If-None-Match") != "" || t.header.Get("If-Modified-Since") != ""
+	t.header.Del("Range")
+	t.header.Del("If-Range")
+	if o != nil {
+		t.header.Del("If-None-Match")
+		t.header.Del("If-Modified-Since")
+		return t
+	}
+	if m, ok := x.h.unshared.GetIfPresent(x.key); rng == "" || conditional || ok && m.whole {
+		return t
+	}
+	// A seek: ask for just that, so that it comes at once. What begins at the
+	// start is asked for whole, it is where the rest will be wanted too.
+	specs, err := rfc9111.ParseRangeSpecs(rng)
+	if err == nil && len(specs) == 1 && (specs[0].Suffix >= 0 || specs[0].First > 0) {
+		t.header.Set("Range", rng)
+		t.ranged = true
+	}
+	return t
+}
+
+// request is the request to the site.
+func (t *task) request(ctx context.Context, header http.Header) *http.Request {
+	req := &http.Request{
+		Method: http.MethodGet, URL: t.url, Host: t.host, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	return req.WithContext(ctx)
+}
+
+// run asks and sets the flight's results.
+func (t *task) run(ctx context.Context, f *flight) {
+	header := t.header.Clone()
+	if t.prior != nil {
+		for k, v := range rfc9111.ConditionalHeader(t.prior.Header) {
+			header[k] = v
+		}
+	}
+	sent := time.Now()
+	resp, err := t.site.Upstream.Fetch(t.request(ctx, header))
+	if err == nil && t.prior != nil && resp.StatusCode == http.StatusNotModified && !rfc9111.Same304(t.prior.Header, resp.Header) {
+		// It vouches for something we don't have: ask for what there is.
+		_ = resp.Body.Close() // a 304 has none
+		sent = time.Now()
+		resp, err = t.site.Upstream.Fetch(t.request(ctx, t.header.Clone()))
+	}
+	if err != nil {
+		f.err = err
+		f.cancel()
+		return
+	}
+	// The request's context must live as long as its body is read.
+	resp.Body = &endingBody{ReadCloser: resp.Body, end: f.cancel}
+	f.status = resp.StatusCode
+	got := rfc9111.Response{Status: resp.StatusCode, Header: resp.Header, RequestTime: sent, ResponseTime: time.Now()}
+	switch {
+	case t.prior != nil && resp.StatusCode == http.StatusNotModified:
+		_ = resp.Body.Close() // a 304 has none
+		f.object = t.vouched(ctx, got)
+	case t.prior != nil && rfc9111.FailureStatus(resp.StatusCode):
+		f.failure = true
+		f.give(resp)
+	default:
+		if !t.keep(f, resp, got) {
+			f.give(resp)
+		}
+	}
+}
+
+// vouched freshens the stored response by a 304 (RFC 9111 §4.3.4).
+func (t *task) vouched(ctx context.Context, got rfc9111.Response) *object.Object {
+	o := *t.prior
+	o.Header = rfc9111.Update304(o.Header, got, t.site.Rules)
+	o.RequestTime, o.ResponseTime, o.Doubt = got.RequestTime, got.ResponseTime, object.NoDoubt
+	if err := t.store.Objects().Update(context.WithoutCancel(ctx), &o); err != nil {
+		t.h.log.Debug("a freshened response could not be recorded", "site", t.site.Name, "err", err)
+	}
+	return &o
+}
+
+// keep stores the response if it may, and feeds its body to the object's fill.
+// false means that the caller still owns the response and relays it.
+func (t *task) keep(f *flight, resp *http.Response, got rfc9111.Response) bool {
+	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: t.url, Header: t.client}, got, t.site.Rules)
+	if !verdict.Store {
+		t.notKept(resp)
+		return false
+	}
+	o, stream := t.object(resp, got)
+	if o == nil {
+		t.h.unshared.Set(t.key, mark{whole: true})
+		return false
+	}
+	if t.store.TooLarge(o.Length) {
+		return false
+	}
+	body, ok := t.open(o, stream)
+	if !ok {
+		return false
+	}
+	t.h.unshared.Invalidate(t.key)
+	if t.prior != nil && (t.prior.VaryKey != o.VaryKey || !slices.Equal(t.prior.VaryNames, o.VaryNames)) {
+		t.forget("replaced")
+	}
+	f.object, f.stored = o, true
+	f.mu.Lock()
+	f.body = body
+	f.mu.Unlock()
+	return true
+}
+
+// open stores o and begins its fill with the stream that is open.
+func (t *task) open(o *object.Object, stream *fill.Stream) (*fill.Body, bool) {
+	if err := t.store.Create(context.Background(), o); err != nil {
+		t.h.log.Debug("a response can't be kept", "site", t.site.Name, "err", err)
+		return nil, false
+	}
+	body, err := t.store.Body(o, t.source(o))
+	if err != nil {
+		t.h.log.Debug("a body can't be kept", "site", t.site.Name, "err", err)
+		return nil, false
+	}
+	if o.Complete {
+		_ = stream.Body.Close() // there is nothing in it
+	} else {
+		body.Feed(stream)
+	}
+	return body, true
+}
+
+// notKept takes note of a response that may not be stored.
+func (t *task) notKept(resp *http.Response) {
+	if resp.StatusCode == http.StatusNotModified || resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		return // about this request's own conditions
+	}
+	t.h.unshared.Set(t.key, mark{alone: true})
+	if t.prior != nil && !rfc9111.FailureStatus(resp.StatusCode) {
+		t.forget("changed")
+	}
+}
+
+// forget removes the object that was to be validated: there is another now.
+func (t *task) forget(cause string) {
+	if err := t.store.Objects().Remove(context.Background(), t.key, t.prior.ID, cause); err != nil {
+		t.h.log.Warn("an outdated response could not be removed", "site", t.site.Name, "err", err)
+	}
+}
+
+// object makes the object for a response that may be stored, and the stream of
+// its body. nil means that it is a part that nothing could be joined to.
+func (t *task) object(resp *http.Response, got rfc9111.Response) (*object.Object, *fill.Stream) {
+	names, _ := rfc9111.VaryFields(resp.Header) // "*" was refused as not storable
+	o := &object.Object{
+		ID: object.NewID(), Key: t.key, Site: t.site.Name, Status: resp.StatusCode,
+		Header:      rfc9111.StoredHeader(got, t.site.Rules),
+		RequestTime: got.RequestTime, ResponseTime: got.ResponseTime,
+		VaryNames: names, VaryKey: rfc9111.VaryKey(names, t.client),
+		Length: resp.ContentLength,
+	}
+	_, strong := rfc9111.StrongValidator(got)
+	stream := &fill.Stream{Body: resp.Body, To: resp.ContentLength, Total: resp.ContentLength, Proven: true}
+	if resp.StatusCode == http.StatusPartialContent {
+		off, last, total, err := rfc9111.ParseContentRange(resp.Header.Get("Content-Range"))
+		if err != nil || total < 0 || !strong || resp.ContentLength >= 0 && resp.ContentLength != last-off+1 {
+			return nil, nil
+		}
+		// RFC 9111 §3.3: an incomplete 200, to be completed by ranges.
+		o.Status, o.Length = http.StatusOK, total
+		o.Header.Del("Content-Range")
+		stream.From, stream.To, stream.Total = off, last+1, total
+	}
+	o.Ranges = strong && o.Status == http.StatusOK
+	o.Header.Del("Content-Length") // the body's length says it, at every answer
+	if o.Length == 0 {
+		b, err := block.Manifest{SHA256: block.Sum(nil)}.MarshalBinary()
+		if err != nil {
+			return nil, nil
+		}
+		o.Complete, o.Inline = true, b
+	}
+	if t.lists != "" && o.Status == http.StatusOK && listable(resp.Header) {
+		o.Lists = t.lists
+	}
+	return o, stream
+}
+
+// listable reports whether a response is something that people open by itself.
+func listable(h http.Header) bool {
+	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil {
+		return false
+	}
+	switch main, sub, _ := strings.Cut(kind, "/"); main {
+	case "audio", "video", "image":
+		return main != "image" || sub != "x-icon" && sub != "vnd.microsoft.icon"
+	case "application":
+		return sub == "pdf" || sub == "zip" || sub == "epub+zip" || strings.HasPrefix(sub, "vnd.o")
+	default:
+		return kind == "text/html"
+	}
+}
+
+// mark remembers how a resource is to be asked for.
+type mark struct {
+	alone bool // its response could not be shared: nobody need wait for another's
+	whole bool // its parts can't be joined: ask for all of it
+}
+
+// endingBody ends a flight's context when its response has been relayed.
+type endingBody struct {
+	io.ReadCloser
+	end context.CancelFunc
+}
+
+func (b *endingBody) Close() error {
+	defer b.end()
+	return b.ReadCloser.Close()
+}
+
+func contentLength(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,193 @@
+// Package fill is the one fetch of an object that is under way, and its many
+// readers.
+//
+// The first reader starts the fetch, all others follow it as bytes arrive. A
+// range asked for in the middle of a body that is being filled is fetched at
+// once on its own and never again. A fetch that breaks goes on from where it
+// was; what is held when all readers have left is kept for the next one. Bytes
+// of two versions are never mixed: a reader either gets every byte of the
+// version it began with, or an error.
+//
+// The package knows no HTTP: a Source opens byte ranges of one version, a
+// block.Store keeps what comes, a save function keeps the manifest. It decides
+// neither what may be stored nor who may read it.
+//
+// Metrics: preau_fill_bodies, preau_fill_fetches, preau_fill_fetches_total,
+// preau_fill_resumes_total, preau_fill_refetched_blocks_total,
+// preau_fill_duplicate_bytes_total, preau_fill_failures_total{cause}.
+package fill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"preau/cache/block"
+)
+
+var (
+	// ErrChanged reports that the authority no longer has the version that was
+	// being read. What is held of it stays readable.
+	ErrChanged = errors.New("the body changed at its source")
+	// ErrUnavailable reports that bytes that are not held could not be fetched
+	// in the time readers can be made to wait.
+	ErrUnavailable = errors.New("the rest of the body can't be fetched now")
+	// ErrStopped reports that the box is shutting down.
+	ErrStopped = errors.New("fills are stopped")
+)
+
+// Stream is an answer of a Source: bytes of the body from From on.
+type Stream struct {
+	Body io.ReadCloser
+	From int64
+	// To is where the stream ends, -1 if that is not known before it does.
+	To int64
+	// Total is the length of the whole body, block.UnknownLength if not said.
+	Total int64
+	// Proven says that the authority vouched (by a strong validator) that these
+	// are bytes of the version asked for. Bytes of a stream that is not proven
+	// are compared with all that is held before any new one is believed.
+	Proven bool
+}
+
+// Source opens parts of one version of a body.
+type Source interface {
+	// Open returns a stream that holds the byte at from and, if the source can,
+	// ends before to (-1: the end of the body). A source that can't do ranges
+	// returns a stream from 0. Errors: ErrChanged if that version is gone; any
+	// other error is taken for a passing one and tried again.
+	Open(ctx context.Context, from, to int64) (*Stream, error)
+	// Ranges reports whether Open can begin elsewhere than at 0.
+	Ranges() bool
+	// Ready returns a channel that is closed while it makes sense to try; used
+	// between attempts so that a fill goes on the moment the line is back.
+	Ready() <-chan struct{}
+}
+
+// Config says how patient fills are. Start from DefaultConfig.
+type Config struct {
+	// Patience is how long readers are kept waiting for a byte while the
+	// source can't be reached.
+	Patience time.Duration
+	// SaveEvery is how often the manifest of a running fill is saved: what a
+	// kill -9 may cost.
+	SaveEvery time.Duration
+	// AskedLately is the time in which a second request for a body makes it
+	// worth finishing with no reader left.
+	AskedLately time.Duration
+	// LittleLeft is the part of a body in per cent, and never less than one
+	// block, that is fetched to the end with no reader left.
+	LittleLeft int
+	// Near, Skip and Fetches are the planner's distances in bytes, and its
+	// bound on fetches for one body.
+	Near, Skip int64
+	Fetches    int
+}
+
+// DefaultConfig returns what suits a school's line of 2 to 100 Mbit/s.
+func DefaultConfig() Config {
+	return Config{
+		Patience: 60 * time.Second, SaveEvery: time.Second, AskedLately: time.Minute,
+		LittleLeft: 10, Near: 256 << 10, Skip: 64 << 10, Fetches: 64,
+	}
+}
+
+// Validate reports every mistake at once.
+func (c Config) Validate() error {
+	var errs []error
+	for name, d := range map[string]time.Duration{"patience": c.Patience, "save_every": c.SaveEvery, "asked_lately": c.AskedLately} {
+		if d <= 0 {
+			errs = append(errs, fmt.Errorf("%s: must be longer than 0", name))
+		}
+	}
+	if c.LittleLeft < 0 || c.LittleLeft > 100 {
+		errs = append(errs, errors.New("little_left: must be 0 to 100 per cent"))
+	}
+	if c.Near < 0 || c.Skip < 0 {
+		errs = append(errs, errors.New("near, skip: must not be negative"))
+	}
+	if c.Fetches < 1 {
+		errs = append(errs, errors.New("fetches: must be at least 1"))
+	}
+	return errors.Join(errs...)
+}
+
+// Manager owns all bodies being read and all fetches for them.
+type Manager struct {
+	cfg     Config
+	store   block.Store
+	log     *slog.Logger
+	metrics *metrics
+
+	ctx    context.Context // of every fetch; ends with Close
+	cancel context.CancelCauseFunc
+	work   sync.WaitGroup
+
+	mu     sync.Mutex
+	byID   map[ID]*Body
+	closed bool
+}
+
+// New checks cfg and registers metrics. Close ends what the manager runs.
+func New(cfg Config, store block.Store, log *slog.Logger, reg prometheus.Registerer) (*Manager, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("fill config: %w", err)
+	}
+	m := &Manager{cfg: cfg, store: store, log: log.With("part", "fill"), byID: map[ID]*Body{}}
+	m.ctx, m.cancel = context.WithCancelCause(context.Background())
+	var err error
+	if m.metrics, err = newMetrics(reg); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Run lives until ctx ends, then stops every fetch, keeps what it had, and
+// returns with nothing left running.
+func (m *Manager) Run(ctx context.Context) error {
+	<-ctx.Done()
+	m.Close()
+	return nil
+}
+
+// Close stops every fetch, fails every waiting reader with ErrStopped, saves
+// what is held and returns when all of that is done.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	m.closed = true
+	bodies := slices.Collect(maps.Values(m.byID))
+	m.mu.Unlock()
+	m.cancel(ErrStopped)
+	for _, b := range bodies {
+		b.fail(ErrStopped)
+	}
+	m.work.Wait()
+	for _, b := range bodies {
+		b.settle()
+	}
+}
+
+// Bodies calls fn for every body that is being read or fetched.
+func (m *Manager) Bodies(fn func(*Body)) {
+	m.mu.Lock()
+	bodies := slices.Collect(maps.Values(m.byID))
+	m.mu.Unlock()
+	for _, b := range bodies {
+		fn(b)
+	}
+}
+
+// InUse reports whether the body named id is being read or fetched.
+func (m *Manager) InUse(id ID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.byID[id] != nil
+}

@@ -1,0 +1,81 @@
+package fill
+
+import (
+	"sync"
+
+	"preau/cache/block"
+)
+
+// chunkSize is the unit in which memory for a block under way is taken, so
+// that a short body or a short range does not cost a whole block.
+const chunkSize = 64 << 10
+
+var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
+// whole holds buffers in which a complete block is put together for the store.
+var whole = sync.Pool{New: func() any { return new([block.Size]byte) }}
+
+// part is one block while it is being put together: bytes in memory, and those
+// an earlier fill left in the store. It is guarded by its body's lock.
+type part struct {
+	chunks [block.Size / chunkSize]*[chunkSize]byte
+	have   spans         // within the block, in memory
+	onDisk []block.Piece // not loaded; offsets in the body
+	stored bool          // the store has the whole block: kept for readers just behind
+}
+
+// write puts p at off, which lies within the block.
+func (pt *part) write(off int64, p []byte) {
+	pt.have = pt.have.add(off, off+int64(len(p)))
+	for len(p) > 0 {
+		i, at := off/chunkSize, off%chunkSize
+		if pt.chunks[i] == nil {
+			pt.chunks[i] = chunks.Get().(*[chunkSize]byte)
+		}
+		n := copy(pt.chunks[i][at:], p)
+		p, off = p[n:], off+int64(n)
+	}
+}
+
+// read copies bytes in memory from off to p and returns how many there were.
+func (pt *part) read(off int64, p []byte) int {
+	n := int(min(int64(len(p)), pt.have.end(off)-off))
+	p = p[:n]
+	for len(p) > 0 {
+		i, at := off/chunkSize, off%chunkSize
+		k := copy(p, pt.chunks[i][at:])
+		p, off = p[k:], off+int64(k)
+	}
+	return n
+}
+
+// equal reports whether the bytes in memory between off and off+len(p) are
+// those of p.
+func (pt *part) equal(off int64, p []byte) bool {
+	var buf [4096]byte
+	for len(p) > 0 {
+		held := pt.have.end(off)
+		if held == off {
+			next := pt.have.next(off, off+int64(len(p)))
+			p, off = p[next-off:], next
+			continue
+		}
+		n := pt.read(off, buf[:min(len(buf), len(p))])
+		if string(buf[:n]) != string(p[:n]) {
+			return false
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return true
+}
+
+// release gives the memory back.
+func (pt *part) release() {
+	for i, c := range pt.chunks {
+		if c != nil {
+			chunks.Put(c)
+			pt.chunks[i] = nil
+		}
+	}
+	pt.have = nil
+}

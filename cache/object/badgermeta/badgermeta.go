@@ -1,0 +1,302 @@
+// Package badgermeta keeps the objects' records in one small Badger.
+//
+// Everything lies in the LSM tree, nothing in the value log, so that room is
+// reclaimed by compaction and no garbage collection is needed. Writes reach
+// the kernel at once (a kill -9 loses nothing) and the disk every second (a
+// power cut loses at most that second, which for a cache means fetching it
+// again). A folder that can't be opened is put aside and an empty one begun:
+// the caller restores the objects from the records beside the bodies.
+package badgermeta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"golang.org/x/sys/unix"
+
+	"preau/cache/object"
+)
+
+// syncEvery is how much of its latest records a power cut may cost.
+const syncEvery = time.Second
+
+// openingFile marks that a process is opening the store: one that is found at
+// the next start tells that the last one died of it.
+const openingFile = "opening"
+
+// Config says where the store is. Start from DefaultConfig.
+type Config struct {
+	Dir string
+	// ReserveBytes must stay free on the disk for a write to be tried: Badger
+	// writes through maps, and a map whose page the disk has no room for kills
+	// the process.
+	ReserveBytes int64
+}
+
+// DefaultConfig returns a store in dir that leaves 24 MiB of the disk free,
+// or a sixteenth of a disk smaller than 384 MiB.
+func DefaultConfig(dir string) Config {
+	reserve := int64(24 << 20)
+	var st unix.Statfs_t
+	if unix.Statfs(existing(dir), &st) == nil {
+		reserve = min(reserve, int64(st.Blocks)*int64(st.Bsize)/16)
+	}
+	return Config{Dir: dir, ReserveBytes: reserve}
+}
+
+// existing is the nearest folder of path that is there.
+func existing(path string) string {
+	for {
+		if _, err := os.Stat(path); err == nil || path == filepath.Dir(path) {
+			return path
+		}
+		path = filepath.Dir(path)
+	}
+}
+
+// Store is an object.KV in Badger.
+type Store struct {
+	cfg  Config
+	db   *badger.DB
+	log  *slog.Logger
+	sums *sums // Run's, then Close's
+}
+
+// Open opens the store, or an empty one in its place if what is there can't be
+// read: then fresh is true and lost says why (nil for a first start).
+func Open(cfg Config, log *slog.Logger) (s *Store, fresh bool, lost, err error) {
+	log = log.With("part", "badgermeta")
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, false, nil, fmt.Errorf("make metadata folder: %w", err)
+	}
+	entries, err := os.ReadDir(cfg.Dir)
+	if err != nil {
+		return nil, false, nil, fmt.Errorf("read metadata folder: %w", err)
+	}
+	fresh = len(entries) == 0
+	if !roomy(cfg) {
+		return nil, fresh, nil, fmt.Errorf("open metadata: %w: free at least %d MiB on the disk of %s", object.ErrFull, cfg.ReserveBytes>>20, cfg.Dir)
+	}
+	mark := filepath.Join(cfg.Dir, openingFile)
+	if _, err := os.Stat(mark); err == nil {
+		lost = errors.New("the last start died while it opened the metadata")
+	}
+	var known *sums
+	if lost == nil {
+		known, lost = verify(cfg.Dir)
+	}
+	var db *badger.DB
+	if lost == nil {
+		if err := os.WriteFile(mark, nil, 0o600); err != nil {
+			return nil, fresh, nil, fmt.Errorf("mark metadata: %w", err)
+		}
+		db, lost = open(cfg.Dir, log)
+	}
+	if lost != nil {
+		log.Error("the metadata can't be read and is put aside; objects are restored from the body stores", "err", lost)
+		if err := putAside(cfg.Dir); err != nil {
+			return nil, false, lost, err
+		}
+		fresh = true
+		known = &sums{dir: cfg.Dir}
+		if db, err = open(cfg.Dir, log); err != nil {
+			return nil, true, lost, fmt.Errorf("open metadata: %w", err)
+		}
+	}
+	if err := os.Remove(mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fresh, lost, errors.Join(fmt.Errorf("unmark metadata: %w", err), db.Close())
+	}
+	return &Store{cfg: cfg, db: db, log: log, sums: known}, fresh, lost, nil
+}
+
+// putAside keeps one damaged folder for whoever wants to know, and no more.
+func putAside(dir string) error {
+	aside := dir + ".damaged"
+	if err := os.RemoveAll(aside); err != nil {
+		return fmt.Errorf("remove older damaged metadata: %w", err)
+	}
+	if err := os.Rename(dir, aside); err != nil {
+		return fmt.Errorf("put damaged metadata aside: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make metadata folder: %w", err)
+	}
+	return nil
+}
+
+// open opens Badger and makes a panic of its own an error.
+func open(dir string, log *slog.Logger) (db *badger.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			db, err = nil, fmt.Errorf("badger panicked: %v", p)
+		}
+	}()
+	o := badger.DefaultOptions(dir).
+		WithLogger(logger{log}).
+		WithSyncWrites(false).
+		WithDetectConflicts(false).
+		WithMetricsEnabled(false).
+		WithMemTableSize(8 << 20).
+		WithNumMemtables(2).
+		WithValueThreshold(1 << 20). // everything lies in the tree
+		WithValueLogFileSize(1 << 20).
+		WithBaseTableSize(2 << 20).
+		WithNumCompactors(2).
+		WithBlockCacheSize(8 << 20).
+		WithIndexCacheSize(8 << 20).
+		WithCompression(options.Snappy).
+		WithChecksumVerificationMode(options.OnBlockRead)
+	return badger.Open(o)
+}
+
+// roomy reports whether the disk has more free than the reserve.
+func roomy(cfg Config) bool {
+	var st unix.Statfs_t
+	if err := unix.Statfs(existing(cfg.Dir), &st); err != nil {
+		return true // no way to know: better to try
+	}
+	return int64(st.Bavail)*int64(st.Bsize) > cfg.ReserveBytes
+}
+
+// Run brings what was written to the disk every second until ctx ends.
+func (s *Store) Run(ctx context.Context) error {
+	tick := time.NewTicker(syncEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := s.db.Sync(); err != nil {
+				s.log.Warn("metadata could not be brought to the disk", "err", err)
+			}
+			if err := s.sums.update(); err != nil {
+				s.log.Warn("checksums of the metadata are behind", "err", err)
+			}
+		}
+	}
+}
+
+// Close writes what is in memory and closes the store. Run must have returned.
+func (s *Store) Close() error {
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close metadata: %w", err)
+	}
+	return s.sums.update()
+}
+
+// Get implements object.KV.
+func (s *Store) Get(key []byte) ([]byte, error) {
+	var out []byte
+	err := s.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(key)
+		if err != nil {
+			return err
+		}
+		out, err = item.ValueCopy(nil)
+		return err
+	})
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, object.ErrNotFound
+	}
+	return out, err
+}
+
+// Write implements object.KV. A batch too large for one of Badger's
+// transactions is written in several: records are checked one by one when they
+// are read, so a batch cut short by a power cut costs objects, not truth.
+func (s *Store) Write(batch []object.Change) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	if !roomy(s.cfg) {
+		return object.ErrFull
+	}
+	txn := s.db.NewTransaction(true)
+	defer func() { txn.Discard() }()
+	for _, c := range batch {
+		err := apply(txn, c)
+		if errors.Is(err, badger.ErrTxnTooBig) {
+			if err := txn.Commit(); err != nil {
+				return err
+			}
+			txn = s.db.NewTransaction(true)
+			err = apply(txn, c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return txn.Commit()
+}
+
+func apply(txn *badger.Txn, c object.Change) error {
+	if c.Delete {
+		return txn.Delete(c.Key)
+	}
+	return txn.Set(c.Key, c.Value)
+}
+
+// Scan implements object.KV.
+func (s *Store) Scan(prefix []byte, keysOnly bool, fn func(key, value []byte) error) error {
+	return s.db.View(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.Prefix, o.PrefetchValues = prefix, false
+		it := txn.NewIterator(o)
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			var v []byte
+			if !keysOnly {
+				var err error
+				if v, err = it.Item().ValueCopy(nil); err != nil {
+					return err
+				}
+			}
+			if err := fn(it.Item().Key(), v); err != nil {
+				if errors.Is(err, object.ErrStopScan) {
+					return nil
+				}
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// DiskUsage is what the store in dir takes on the disk, in bytes; with what was
+// put aside.
+func DiskUsage(dir string) int64 { return diskUsage(dir) + diskUsage(dir+".damaged") }
+
+func diskUsage(dir string) int64 {
+	var n int64
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // a file that went away between the listing and the look
+		}
+		if info, err := d.Info(); err == nil {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok {
+				n += st.Blocks * 512
+			}
+		}
+		return nil
+	})
+	return n
+}
+
+// logger passes on what Badger wants people to know; what it does all day is
+// for debugging.
+type logger struct{ log *slog.Logger }
+
+func (l logger) Errorf(f string, a ...any)   { l.log.Error("badger", "msg", fmt.Sprintf(f, a...)) }
+func (l logger) Warningf(f string, a ...any) { l.log.Warn("badger", "msg", fmt.Sprintf(f, a...)) }
+func (l logger) Infof(f string, a ...any)    { l.log.Debug("badger", "msg", fmt.Sprintf(f, a...)) }
+func (l logger) Debugf(f string, a ...any)   { l.log.Debug("badger", "msg", fmt.Sprintf(f, a...)) }

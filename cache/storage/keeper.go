@@ -1,0 +1,61 @@
+package storage
+
+import (
+	"context"
+
+	"preau/cache/block"
+	"preau/cache/block/badgerblock"
+	"preau/cache/evict"
+	"preau/cache/object"
+)
+
+// keeper carries out for the body stores what the objects and the policy
+// decide when a segment is retired.
+type keeper struct{ s *Storage }
+
+func (k keeper) NextRing(used []int64) block.Ring { return k.s.objects.NextRing(used) }
+
+func (k keeper) Retire(ctx context.Context, r block.Ring, seg block.Segment) ([]badgerblock.Keep, error) {
+	kept, err := k.s.objects.Retire(ctx, r, seg)
+	out := make([]badgerblock.Keep, len(kept))
+	for i, b := range kept {
+		out[i] = badgerblock.Keep(b)
+	}
+	return out, err
+}
+
+func (k keeper) Moved(ctx context.Context, from block.Segment, moves []badgerblock.Move) error {
+	list := make([]object.Move, len(moves))
+	for i, m := range moves {
+		list[i] = object.Move(m)
+	}
+	objects, err := k.s.objects.Moved(ctx, from, list)
+	if err != nil {
+		return err
+	}
+	// The records lie beside the blocks and go with the segment too.
+	for _, o := range objects {
+		if !o.Complete {
+			continue
+		}
+		m, err := k.s.objects.Manifest(o)
+		if err != nil {
+			return err
+		}
+		if err := k.s.record(ctx, o, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k keeper) Retired(ctx context.Context, seg block.Segment) { k.s.objects.Retired(ctx, seg) }
+
+// policy gives the objects' hashes the policy's type.
+type policy struct{ p *evict.Policy }
+
+func (p policy) Retire(key uint64, from block.Ring, size int64) (bool, block.Ring) {
+	return p.p.Retire(evict.Key(key), from, size)
+}
+
+func (p policy) NextRing(used []int64) block.Ring { return p.p.NextRing(used) }

@@ -1,0 +1,124 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Config says where a site's origin is and how patient the box is with it. The
+// zero value is not usable; start from DefaultConfig.
+type Config struct {
+	// Name is the site's name: the value of the metrics' label, and what logs
+	// and errors say. It comes from the operator's list, never from a request.
+	Name string `toml:"-"`
+
+	// URL is the origin: http or https, a host, an optional base path.
+	URL *url.URL `toml:"-"`
+
+	// ProbePath is asked for with HEAD when the line is in doubt. It is joined
+	// to the base path and may carry percent-encoding.
+	ProbePath string `toml:"probe_path"`
+
+	// ConnectTimeout bounds one dial, name resolution included.
+	ConnectTimeout time.Duration `toml:"connect_timeout"`
+
+	// SilenceAfter is how long a fetch may wait for its next byte before the
+	// line is probed.
+	SilenceAfter time.Duration `toml:"silence_after"`
+
+	// ProbeTimeout is how long a probe may see no byte at all before it fails.
+	ProbeTimeout time.Duration `toml:"probe_timeout"`
+
+	// ProbeEvery is the pause before the first probe of a line that is down;
+	// it doubles up to ProbeEveryMax.
+	ProbeEvery    time.Duration `toml:"probe_every"`
+	ProbeEveryMax time.Duration `toml:"probe_every_max"`
+
+	// BodyStall breaks a fetch off whose body delivers nothing for so long
+	// although the line answers probes. Time in which nobody reads the body
+	// does not count.
+	BodyStall time.Duration `toml:"body_stall"`
+
+	// HeaderTimeout breaks a fetch off that has no response header after so
+	// long although the line answers probes.
+	HeaderTimeout time.Duration `toml:"header_timeout"`
+
+	// MaxConnsPerHost bounds the connections to the origin; 0 sets no bound.
+	MaxConnsPerHost int `toml:"max_conns_per_host"`
+
+	// RootCAFile is a PEM file of certificate authorities that are trusted
+	// beside the system's; empty trusts the system's only.
+	RootCAFile string `toml:"root_ca_file"`
+}
+
+// DefaultConfig finds a dead line within two seconds: SilenceAfter and
+// ProbeTimeout add up to 1.9.
+func DefaultConfig() Config {
+	return Config{
+		ProbePath:      "/",
+		ConnectTimeout: 1500 * time.Millisecond,
+		SilenceAfter:   time.Second,
+		ProbeTimeout:   900 * time.Millisecond,
+		ProbeEvery:     500 * time.Millisecond,
+		ProbeEveryMax:  5 * time.Second,
+		BodyStall:      30 * time.Second,
+		HeaderTimeout:  60 * time.Second,
+	}
+}
+
+// Validate reports every mistake at once.
+func (c Config) Validate() error {
+	var errs []error
+	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Name == "" {
+		add("name: must not be empty")
+	}
+	switch {
+	case c.URL == nil:
+		add("url: must be set")
+	default:
+		if c.URL.Scheme != "http" && c.URL.Scheme != "https" {
+			add("url: scheme %q is neither http nor https", c.URL.Scheme)
+		}
+		if c.URL.Hostname() == "" {
+			add("url: has no host")
+		}
+		if c.URL.User != nil || c.URL.RawQuery != "" || c.URL.Fragment != "" || c.URL.Opaque != "" {
+			add("url: may hold a scheme, a host and a path only")
+		}
+	}
+	if !strings.HasPrefix(c.ProbePath, "/") {
+		add("probe_path: %q does not begin with a slash", c.ProbePath)
+	} else if _, err := url.PathUnescape(c.ProbePath); err != nil || strings.ContainsAny(c.ProbePath, "?#") {
+		add("probe_path: %q is not a path", c.ProbePath)
+	}
+	for _, d := range []struct {
+		key string
+		d   time.Duration
+	}{
+		{"connect_timeout", c.ConnectTimeout}, {"silence_after", c.SilenceAfter},
+		{"probe_timeout", c.ProbeTimeout}, {"probe_every", c.ProbeEvery},
+		{"probe_every_max", c.ProbeEveryMax}, {"body_stall", c.BodyStall},
+		{"header_timeout", c.HeaderTimeout},
+	} {
+		if d.d <= 0 {
+			add("%s: must be positive", d.key)
+		}
+	}
+	if c.ProbeEveryMax < c.ProbeEvery {
+		add("probe_every_max: is shorter than probe_every")
+	}
+	if c.BodyStall < c.SilenceAfter {
+		add("body_stall: is shorter than silence_after")
+	}
+	if c.HeaderTimeout < c.SilenceAfter {
+		add("header_timeout: is shorter than silence_after")
+	}
+	if c.MaxConnsPerHost < 0 {
+		add("max_conns_per_host: must not be negative")
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,243 @@
+// Package upstream is one site's origin as the box reaches it: the connections,
+// and what is known about the line to it.
+//
+// All URLs of a site share one line, so the first request that finds it dead
+// spares the others the wait. A dial that fails is proof. Silence, cut
+// connections and gateway errors (502, 503, 504) prove nothing by themselves,
+// since an origin in good health is slow at times and cuts requests at times:
+// they start a probe, a HEAD on a connection of its own, and the probe decides.
+// While the line is down, probes go on in the background, further and further
+// apart; any real answer to any request ends that. While all goes well, or
+// nobody asks for anything, the origin sees no probe at all.
+//
+// Fetch is for what is going to be stored: it is watched, and broken off as
+// soon as the line is known to be down. RoundTrip is for everything else: its
+// outcomes are observed, but long polls, event streams, upgrades and slow
+// answers are never cut.
+//
+// The package does not decide what to do about a line that is down, does not
+// rewrite requests, follows no redirect, repeats no request, decompresses
+// nothing, and talks to no host but the site's own (or the proxy that
+// HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, as the school's filter demands).
+//
+// Metrics, all with the label site:
+//
+//	preau_upstream_received_bytes_total        bytes read from the origin's connections, TLS and probes included
+//	preau_upstream_sent_bytes_total            bytes written to them
+//	preau_upstream_requests_total{result}      answered, gateway_error, line_down, stalled, cut, canceled, error
+//	preau_upstream_broken_bodies_total{result} line_down, stalled, cut: fetches broken after their header
+//	preau_upstream_probes_total{result}        up, down, unclear
+//	preau_upstream_outages_total               how often the line went down
+//	preau_upstream_line_up                     1 or 0
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Upstream is one site's origin. Its methods may be called concurrently.
+type Upstream struct {
+	cfg     Config
+	base    *url.URL
+	log     *slog.Logger
+	metrics *metrics
+	meter   meter
+	tls     *tls.Config
+	dial    dialFunc
+	proxy   func(*http.Request) (*url.URL, error)
+	running atomic.Bool
+	kick    chan struct{} // tells Run to look at line.probeAt again
+
+	mu        sync.Mutex
+	line      line
+	up, down  chan struct{}
+	watches   map[*watch]struct{}
+	transport *http.Transport
+	retired   []*http.Transport // from before the line went down
+}
+
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// New checks cfg and registers metrics; it connects to nothing. The line counts
+// as up until something shows the contrary.
+func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Upstream, error) {
+	dialer := &net.Dialer{KeepAlive: 15 * time.Second}
+	return newUpstream(cfg, log, reg, dialer.DialContext)
+}
+
+func newUpstream(cfg Config, log *slog.Logger, reg prometheus.Registerer, dial dialFunc) (*Upstream, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("upstream %s config: %w", cfg.Name, err)
+	}
+	tlsConfig, err := clientTLS(cfg.RootCAFile)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %s: %w", cfg.Name, err)
+	}
+	now := time.Now()
+	u := &Upstream{
+		cfg:     cfg,
+		base:    baseOf(cfg.URL),
+		log:     log.With("part", "upstream", "site", cfg.Name),
+		meter:   meter{epoch: now},
+		tls:     tlsConfig,
+		dial:    dial,
+		proxy:   http.ProxyFromEnvironment,
+		kick:    make(chan struct{}, 1),
+		line:    newLine(now, cfg.ProbeEvery, cfg.ProbeEveryMax),
+		up:      make(chan struct{}),
+		down:    make(chan struct{}),
+		watches: make(map[*watch]struct{}),
+	}
+	close(u.up)
+	u.transport = u.newTransport(u.dialObserved)
+	if u.metrics, err = newMetrics(u, reg); err != nil {
+		return nil, fmt.Errorf("upstream %s metrics: %w", cfg.Name, err)
+	}
+	return u, nil
+}
+
+// Run probes the line whenever it is in doubt or down, until ctx ends; then it
+// returns nil. Requests work without it, but then nothing looks for the end of
+// an outage, and silence is bounded by HeaderTimeout and BodyStall only.
+func (u *Upstream) Run(ctx context.Context) error {
+	if !u.running.CompareAndSwap(false, true) {
+		return errors.New("upstream " + u.cfg.Name + " runs already")
+	}
+	defer u.running.Store(false)
+	defer u.closeIdle()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		var due <-chan time.Time
+		if at := u.probeAt(); !at.IsZero() {
+			timer.Reset(time.Until(at))
+			due = timer.C
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-u.kick:
+		case <-due:
+			u.observe(event{kind: evProbeStarted})
+			u.observe(u.probe(ctx))
+		}
+	}
+}
+
+// State says what is known about the line now.
+func (u *Upstream) State() State {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.line.state
+}
+
+// Down returns a channel that is closed when the line goes down, or is closed
+// already if it is down. It stays closed; ask again after the line is up.
+func (u *Upstream) Down() <-chan struct{} {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.down
+}
+
+// Up returns a channel that is closed when the line comes up, or is closed
+// already if it is up. It stays closed; ask again after the line is down.
+func (u *Upstream) Up() <-chan struct{} {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.up
+}
+
+// ReceivedBytes counts what was read from the origin's connections: heads, TLS
+// and probes included, as the line carries them all.
+func (u *Upstream) ReceivedBytes() int64 { return u.meter.received.Load() }
+
+// SentBytes counts what was written to the origin's connections.
+func (u *Upstream) SentBytes() int64 { return u.meter.sent.Load() }
+
+func (u *Upstream) probeAt() time.Time {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.line.probeAt
+}
+
+// observe takes one event through the state machine and does what follows.
+func (u *Upstream) observe(ev event) {
+	ev.lastByte = u.meter.last()
+	ev.jitter = rand.Float64()
+
+	u.mu.Lock()
+	now := time.Now()
+	before := u.line.state
+	eff := u.line.step(now, ev)
+	state := u.line.state
+	var broken []*watch
+	var stale []*http.Transport
+	switch {
+	case eff.wentDown:
+		close(u.down)
+		u.up = make(chan struct{})
+		broken = u.waiting(now, true)
+		if state.Cause != CauseServerError {
+			// Pooled connections may have died with the line without a word.
+			// None of them is used again; what runs on them runs on.
+			stale = append(stale, u.transport)
+			u.retired = append(u.retired, u.transport)
+			u.transport = u.newTransport(u.dialObserved)
+		}
+	case eff.wentUp:
+		close(u.up)
+		u.down = make(chan struct{})
+		stale, u.retired = u.retired, nil
+	case eff.stillDown:
+		broken = u.waiting(now, false)
+	}
+	u.mu.Unlock()
+
+	for _, w := range broken {
+		w.cancel(&LineError{Cause: state.Cause})
+	}
+	for _, t := range stale {
+		t.CloseIdleConnections()
+	}
+	if eff.newProbeAt {
+		select {
+		case u.kick <- struct{}{}:
+		default: // Run is told already
+		}
+	}
+	switch {
+	case eff.wentDown:
+		u.metrics.outages.Inc()
+		u.log.Warn("line down", "cause", state.Cause, "waiting", len(broken))
+	case eff.wentUp:
+		u.log.Info("line up", "cause", before.Cause, "dur", now.Sub(before.Since))
+	}
+}
+
+func (u *Upstream) currentTransport() *http.Transport {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.transport
+}
+
+func (u *Upstream) closeIdle() {
+	u.mu.Lock()
+	all := append([]*http.Transport{u.transport}, u.retired...)
+	u.mu.Unlock()
+	for _, t := range all {
+		t.CloseIdleConnections()
+	}
+}
