@@ -142,6 +142,9 @@ func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool
 	switch {
 	case f.object != nil && (leader || x.mayShare(f)):
 		cs := rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Collapsed: !leader, Detail: sourceSite}
+		if leader {
+			x.part = f.part
+		}
 		result := resultMiss
 		switch {
 		case !leader:
@@ -206,6 +209,7 @@ func (x *exchange) alone(fwd string) bool {
 	}
 	switch {
 	case f.object != nil:
+		x.part = f.part
 		return x.serve(f.object, rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Detail: sourceSite}, resultMiss, false)
 	case f.err != nil:
 		return x.failed(nil, rfc9111.Decision{}, f.err)

@@ -34,6 +34,7 @@ type flight struct {
 	// results
 	object  *object.Object // stored or vouched for: to be served from the store
 	stored  bool           // by this flight
+	part    *part          // of a stored fragment
 	status  int            // of the site's response
 	failure bool           // the site answered 500, 502, 503 or 504
 	err     error          // no response was had

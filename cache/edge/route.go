@@ -87,6 +87,7 @@ type exchange struct {
 	path   string // escaped, as the site knows it
 	prefix string // what the client's path has before it
 	wrote  bool   // the response has begun
+	part   *part  // where a fragment fetched for this request lies
 	start  time.Time
 }
 

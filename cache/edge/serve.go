@@ -66,10 +66,14 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 			h.Set("Accept-Ranges", "bytes")
 		}
 		if rng := x.r.Header.Get("Range"); rng != "" && x.r.Method == http.MethodGet && rfc9111.IfRange(x.r.Header, response(o)) {
-			part, err := rfc9111.ParseRange(rng, length)
+			asked, err := rfc9111.ParseRange(rng, length)
 			switch {
+			case x.part != nil && o.Fragment:
+				// What the site sent for this very request, be it what was asked
+				// for or not.
+				spans, status = []rfc9111.Span{x.part.span}, http.StatusPartialContent
 			case err == nil:
-				spans, status = part, http.StatusPartialContent
+				spans, status = asked, http.StatusPartialContent
 			case errors.Is(err, rfc9111.ErrUnsatisfiable):
 				rfc9111.AppendCacheStatus(h, Name, cs)
 				h.Set("Content-Range", fmt.Sprintf("bytes */%d", length))
@@ -90,12 +94,20 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 		x.begin(status, result)
 		return true
 	}
+	if len(spans) > 1 && o.Fragment {
+		x.giveUp(o)
+		return false
+	}
 	if len(spans) > 1 {
 		return x.serveParts(o, body, spans, length, cs, result)
 	}
 	from, to := spans[0].Off, int64(-1)
 	if length >= 0 {
 		to = from + spans[0].Len
+	}
+	if o.Fragment && !body.Holds(from, to) && !body.Fetching() {
+		x.giveUp(o)
+		return false
 	}
 	if cs.Hit && !body.Holds(from, to) {
 		// Some of it comes from the site after all.
@@ -118,6 +130,9 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 	}
 	if status == http.StatusPartialContent {
 		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to-1, length))
+		if x.part != nil && o.Fragment {
+			h.Set("Content-Range", x.part.contentRange)
+		}
 	}
 	x.begin(status, result)
 	n, err := reader.CopyTo(x.r.Context(), x.w)
@@ -182,6 +197,16 @@ func (x *exchange) serveParts(o *object.Object, body *fill.Body, spans []rfc9111
 	}
 	x.finish(err)
 	return true
+}
+
+// giveUp forgets a fragment that can't answer the request, so that the next
+// attempt asks for the whole.
+func (x *exchange) giveUp(o *object.Object) {
+	x.clear()
+	x.h.unshared.Set(x.key, mark{whole: true})
+	if err := x.store.Objects().Remove(x.r.Context(), o.Key, o.ID, "unusable"); err != nil {
+		x.h.log.Warn("an unusable fragment could not be removed", "site", x.site.Name, "err", err)
+	}
 }
 
 // counter counts what is written to it.

@@ -149,6 +149,9 @@ func (t *task) keep(f *flight, resp *http.Response, got rfc9111.Response) bool {
 		t.forget("replaced")
 	}
 	f.object, f.stored = o, true
+	if o.Fragment {
+		f.part = &part{rfc9111.Span{Off: stream.From, Len: stream.To - stream.From}, resp.Header.Get("Content-Range")}
+	}
 	f.mu.Lock()
 	f.body = body
 	f.mu.Unlock()
@@ -207,13 +210,15 @@ func (t *task) object(resp *http.Response, got rfc9111.Response) (*object.Object
 	stream := &fill.Stream{Body: resp.Body, To: resp.ContentLength, Total: resp.ContentLength, Proven: true}
 	if resp.StatusCode == http.StatusPartialContent {
 		off, last, total, err := rfc9111.ParseContentRange(resp.Header.Get("Content-Range"))
-		if err != nil || total < 0 || !strong || resp.ContentLength >= 0 && resp.ContentLength != last-off+1 {
+		if err != nil || total < 0 || resp.ContentLength < 0 || resp.ContentLength > last-off+1 {
 			return nil, nil
 		}
-		// RFC 9111 §3.3: an incomplete 200, to be completed by ranges.
-		o.Status, o.Length = http.StatusOK, total
+		// RFC 9111 §3.3: an incomplete 200, to be completed by ranges if the
+		// version can be named. A sender that promises more than it sends is
+		// believed for what it sends.
+		o.Status, o.Length, o.Fragment = http.StatusOK, total, !strong
 		o.Header.Del("Content-Range")
-		stream.From, stream.To, stream.Total = off, last+1, total
+		stream.From, stream.To, stream.Total = off, off+resp.ContentLength, total
 	}
 	o.Ranges = strong && o.Status == http.StatusOK
 	o.Header.Del("Content-Length") // the body's length says it, at every answer
@@ -224,7 +229,7 @@ func (t *task) object(resp *http.Response, got rfc9111.Response) (*object.Object
 		}
 		o.Complete, o.Inline = true, b
 	}
-	if t.lists != "" && o.Status == http.StatusOK && listable(resp.Header) {
+	if t.lists != "" && !o.Fragment && o.Status == http.StatusOK && listable(resp.Header) {
 		o.Lists = t.lists
 	}
 	return o, stream
@@ -244,6 +249,12 @@ func listable(h http.Header) bool {
 	default:
 		return kind == "text/html"
 	}
+}
+
+// part is where a fragment lies, and what the site said of it.
+type part struct {
+	span         rfc9111.Span
+	contentRange string
 }
 
 // mark remembers how a resource is to be asked for.

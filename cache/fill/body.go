@@ -20,6 +20,8 @@ type Spec struct {
 	Manifest block.Manifest
 	Ring     block.Ring
 	Source   Source
+	// Closed: what is not held is not to be fetched.
+	Closed bool
 	// Save keeps what is held: called from one goroutine at a time, at most
 	// every Config.SaveEvery while a fill runs, and when it pauses or is whole.
 	// segs are the segments that blocks went to since the last call.
@@ -313,7 +315,7 @@ func (b *Body) coming(pos int64) bool {
 // replan begins the fetches that are missing and ends those nobody needs.
 // Callers hold b.mu.
 func (b *Body) replan() {
-	if b.err != nil || b.refs < 0 {
+	if b.err != nil || b.refs < 0 || b.spec.Closed {
 		return
 	}
 	wants := make([]want, 0, len(b.readers)+1)

@@ -20,6 +20,11 @@ func (b *Body) ended(s *segment, from int64, err error, cancelled bool) {
 	b.mu.Lock()
 	delete(b.segs, s)
 	whole := b.allStored()
+	if b.spec.Closed {
+		for r := range b.readers {
+			r.nudge() // nothing more will come
+		}
+	}
 	b.mu.Unlock()
 	switch {
 	case errors.Is(err, ErrChanged):

@@ -162,6 +162,10 @@ func (r *Reader) step(w io.Writer) (int64, error) {
 		b.mu.Unlock()
 		return 0, err
 	}
+	if b.spec.Closed && len(b.segs) == 0 {
+		b.mu.Unlock()
+		return 0, fmt.Errorf("%w: it is but a part of a body", ErrUnavailable)
+	}
 	r.waiting = true
 	if !b.coming(r.pos) {
 		b.replan()

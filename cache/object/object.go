@@ -102,6 +102,10 @@ type Object struct {
 	Lists        string      `cbor:"14,keyasint,omitempty"` // path under which people may see it listed
 	Inline       []byte      `cbor:"15,keyasint,omitempty"` // the manifest, where it is short
 	Doubt        Doubt       `cbor:"16,keyasint,omitempty"`
+	// Fragment: a part whose version can't be named to the authority, so that
+	// nothing may be joined to it (RFC 9111 §3.4). It answers for ranges that lie
+	// within it and for nothing else.
+	Fragment bool `cbor:"17,keyasint,omitempty"`
 }
 
 // Doubt says whether an object may be used as its fields say.

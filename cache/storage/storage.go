@@ -189,7 +189,7 @@ func (s *Storage) Body(o *object.Object, src fill.Source) (*fill.Body, error) {
 		save := func(ctx context.Context, m block.Manifest, segs []block.Segment) error {
 			return s.save(ctx, o.Key, o.ID, m, segs)
 		}
-		return fill.Spec{Manifest: m, Ring: o.Ring, Source: src, Save: save}, nil
+		return fill.Spec{Manifest: m, Ring: o.Ring, Source: src, Closed: o.Fragment, Save: save}, nil
 	})
 }
 

@@ -81,6 +81,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 	if err := b.openAdmin(ctx); err != nil {
 		return nil, err
 	}
+	undo = append(undo, b.admin.Close)
 	b.group.Add("admin", 2*time.Second, b.admin.Run)
 
 	sites, err := b.sites()
@@ -152,13 +153,14 @@ func (b *Box) Addrs() []net.Addr {
 func (b *Box) openAdmin(ctx context.Context) error {
 	ln, err := obs.ListenAdmin(ctx, b.cfg.Admin.Listen, b.log)
 	if err != nil && b.cfg.Admin.MayMove {
-		b.log.Warn("the usual admin port is taken, another is used; --admin chooses one", "err", err)
+		b.log.Warn("the usual admin port is taken, so another is used; --admin chooses one", "err", err)
 		ln, err = obs.ListenAdmin(ctx, "127.0.0.1:0", b.log)
 	}
 	if err != nil {
 		return err
 	}
 	b.admin = obs.NewAdmin(ln, b.reg, b.log)
+	b.log.Info("operators look here", "address", b.admin.Addr().String())
 	b.admin.Ready("storage", func(context.Context) error {
 		if b.store.Load() == nil {
 			return errors.New("the disk has no room; requests pass through")
