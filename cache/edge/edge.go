@@ -50,6 +50,8 @@ type Site struct {
 	PreserveHost bool // ask the site under the name the client used
 	List         bool // stored pages may be listed on the page shown offline
 	Upstream     *upstream.Upstream
+
+	counters counters
 }
 
 // Handler answers requests for its sites.
@@ -62,6 +64,7 @@ type Handler struct {
 	store atomic.Pointer[storage.Storage]
 
 	unshared *otter.Cache[object.Key, mark]
+	hot      *otter.Cache[object.ID, hot]
 
 	ctx    context.Context // of flights; ends with Close
 	cancel context.CancelFunc
@@ -93,6 +96,16 @@ func New(sites []*Site, log *slog.Logger, reg prometheus.Registerer) (*Handler, 
 	}
 	if h.metrics, err = newMetrics(reg); err != nil {
 		return nil, err
+	}
+	for _, s := range sites {
+		s.counters = h.metrics.site(s.Name)
+	}
+	h.hot, err = otter.New(&otter.Options[object.ID, hot]{
+		MaximumWeight: hotBytes,
+		Weigher:       func(_ object.ID, b hot) uint32 { return uint32(len(b.data)) + 200 },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
 	}
 	return h, nil
 }

@@ -46,10 +46,26 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-func (x *exchange) count(result string) {
-	x.h.metrics.requests.WithLabelValues(x.site.Name, result).Inc()
+// counters are a site's, looked up once.
+type counters struct{ requests, sent map[string]prometheus.Counter }
+
+func (m *metrics) site(name string) counters {
+	c := counters{map[string]prometheus.Counter{}, map[string]prometheus.Counter{}}
+	for _, r := range []string{resultHit, resultStale, resultRevalidated, resultMiss, resultCollapsed, resultPass, resultError} {
+		c.requests[r] = m.requests.WithLabelValues(name, r)
+	}
+	for _, s := range []string{sourceLocal, sourceSite} {
+		c.sent[s] = m.sent.WithLabelValues(name, s)
+	}
+	return c
 }
 
+func (x *exchange) count(result string) { x.site.counters.requests[result].Inc() }
+
 func (x *exchange) sent(source string, n int64) {
-	x.h.metrics.sent.WithLabelValues(x.site.Name, source).Add(float64(n))
+	if c, ok := x.site.counters.sent[source]; ok {
+		c.Add(float64(n))
+		return
+	}
+	x.site.counters.sent[sourceLocal].Add(float64(n)) // "offline" and the like are local
 }

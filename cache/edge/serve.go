@@ -22,7 +22,7 @@ import (
 func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string, aged bool) bool {
 	h := x.w.Header()
 	for k, v := range o.Header {
-		h[k] = append([]string(nil), v...)
+		h[k] = v[:len(v):len(v)] // shared by all who get it: an append must copy
 	}
 	if aged || h.Get("Age") != "" {
 		rfc9111.SetAge(h, response(o).CurrentAge(time.Now()))
@@ -43,7 +43,10 @@ func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string
 		x.begin(o.Status, result)
 		return true
 	}
-	body, err := x.store.Body(o, x.task(o).source(o))
+	if x.serveHot(o, cs, result) {
+		return true
+	}
+	body, err := x.store.Body(o, x.lazySource(o))
 	if err != nil {
 		x.clear()
 		if !errors.Is(err, fill.ErrStopped) {
@@ -108,6 +111,9 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 	if o.Fragment && !body.Holds(from, to) && !body.Fetching() {
 		x.giveUp(o)
 		return false
+	}
+	if x.keepHot(o, body) && x.serveHot(o, cs, result) {
+		return true
 	}
 	if cs.Hit && !body.Holds(from, to) {
 		// Some of it comes from the site after all.

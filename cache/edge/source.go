@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,36 @@ func (t *task) source(o *object.Object) *source {
 	s.strong = s.strong && o.Ranges
 	return s
 }
+
+// lazySource is the source of a stored object's body, which is hardly ever
+// asked for anything: it becomes a source when it is. Until then it keeps the
+// request, whose header nobody changes any more.
+type lazySource struct {
+	x    *exchange
+	o    *object.Object
+	once sync.Once
+	real *source
+}
+
+func (x *exchange) lazySource(o *object.Object) fill.Source {
+	if !o.Complete {
+		return x.task(o).source(o)
+	}
+	return &lazySource{x: x, o: o}
+}
+
+func (l *lazySource) source() *source {
+	l.once.Do(func() { l.real = l.x.task(l.o).source(l.o) })
+	return l.real
+}
+
+func (l *lazySource) Open(ctx context.Context, from, to int64) (*fill.Stream, error) {
+	return l.source().Open(ctx, from, to)
+}
+
+func (l *lazySource) Ranges() bool { return l.source().Ranges() }
+
+func (l *lazySource) Ready() <-chan struct{} { return l.x.site.Upstream.Up() }
 
 // Ranges implements fill.Source.
 func (s *source) Ranges() bool { return s.strong && !s.deaf.Load() }

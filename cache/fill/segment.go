@@ -303,11 +303,10 @@ func (b *Body) keep(s *segment, i int) error {
 	if expected && d != want {
 		return fmt.Errorf("%w: block %d is not the one that was lost", ErrChanged, i)
 	}
-	seg, err := b.m.store.Put(s.ctx, b.spec.Ring, d, p)
+	// Not the fetch's context: the last reader may leave with the last byte,
+	// which ends the fetch, and these bytes have crossed the line.
+	seg, err := b.m.store.Put(context.WithoutCancel(s.ctx), b.spec.Ring, d, p)
 	if err != nil {
-		if s.ctx.Err() != nil {
-			return s.ctx.Err()
-		}
 		return b.shelter(s, i, err)
 	}
 	b.mu.Lock()

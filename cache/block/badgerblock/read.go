@@ -42,7 +42,6 @@ type storedBlock struct {
 	digest block.Digest
 	place  place
 	own    *os.File // for sendfile, whose position is the file's
-	seen   fileStat // the file's state when this block was last verified
 	closed bool
 }
 
@@ -210,8 +209,10 @@ func (b *storedBlock) verify() (whole []byte, done func(), err error) {
 	sealed := b.place.ord >= 0
 	if !sealed && b.place.len > 0 {
 		// Whoever reads by small pieces should not pay for the whole each time.
-		if st, err := statOf(b.g.fd); err == nil && st == b.seen {
-			return nil, func() {}, nil
+		if st, err := statOf(b.g.fd); err == nil {
+			if seen, ok := b.g.seen.Load(b.place.off); ok && seen == st {
+				return nil, func() {}, nil
+			}
 		}
 	}
 	if sealed && b.place.len > alwaysCheck {
@@ -240,7 +241,7 @@ func (b *storedBlock) verify() (whole []byte, done func(), err error) {
 		if sealed {
 			set(b.g.checksFor(after, now).bits, b.place.ord)
 		} else {
-			b.seen = after
+			b.g.seen.Store(b.place.off, after)
 		}
 	}
 	return whole, done, nil

@@ -46,6 +46,11 @@ type segment struct {
 	idx     atomic.Pointer[index] // set once
 	drops   []atomic.Uint64       // by number in the index; set before idx
 	checked atomic.Pointer[checks]
+
+	// seen is for segments without an index: in which state of the file a large
+	// block, by its offset, was last verified. Our own appends change the state
+	// too, so it is of use in the quiet between them.
+	seen sync.Map // uint32 → fileStat
 }
 
 // hold takes a reference, unless the segment is closed already.
