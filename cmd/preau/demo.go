@@ -1,7 +1,9 @@
 package main
 
 import (
-	"errors"
+	"context"
+
+	"preau/node/demo"
 )
 
 type demoCmd struct {
@@ -16,6 +18,8 @@ func (demoCmd) Help() string {
 }
 
 // Run shows a school in this one process until ctx ends.
-func (c demoCmd) Run() error {
-	return errors.New("this build has no demonstration in it")
+func (c demoCmd) Run(ctx context.Context, to streams) error {
+	cfg := demo.DefaultConfig()
+	cfg.Page, cfg.NewBox = c.Listen, demo.RealBox
+	return demo.Run(ctx, cfg, to.out)
 }

@@ -39,15 +39,16 @@ const heapGoal = 112 << 20
 
 // Box is a box that is ready to run.
 type Box struct {
-	cfg   Config
-	log   *slog.Logger
-	reg   *prometheus.Registry
-	group *lifecycle.Group
-	edge  *edge.Handler
-	lines []*upstream.Upstream
-	doors []*listen.Server
-	admin *obs.Admin
-	store atomic.Pointer[storage.Storage]
+	cfg     Config
+	log     *slog.Logger
+	reg     *prometheus.Registry
+	group   *lifecycle.Group
+	edge    *edge.Handler
+	lines   []*upstream.Upstream // in the order of the configuration, as are
+	sitesOf []*edge.Site
+	doors   []*listen.Server
+	admin   *obs.Admin
+	store   atomic.Pointer[storage.Storage]
 }
 
 // Run makes a box and runs it until ctx ends.
@@ -88,6 +89,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 	if err != nil {
 		return nil, err
 	}
+	b.sitesOf = sites
 	if b.edge, err = edge.New(sites, log, b.reg); err != nil {
 		return nil, err
 	}

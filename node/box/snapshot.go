@@ -1,0 +1,107 @@
+package box
+
+import (
+	"context"
+	"time"
+
+	"preau/cache/edge"
+	"preau/cache/fill"
+	"preau/cache/object"
+	"preau/cache/rfc9111"
+)
+
+// mostHeld bounds the stored resources that a snapshot lists for each site.
+const mostHeld = 200
+
+// Snapshot is a look at a running box for people.
+type Snapshot struct {
+	Objects                  int64
+	UsedBytes, BudgetBytes   int64
+	Full                     bool
+	Totals                   edge.Totals
+	SentBytes, ReceivedBytes int64 // to clients, from the sites
+	Sites                    []SiteState
+	Fills                    []FillState
+	Held                     []HeldState
+}
+
+// SiteState is what is known of a site's line.
+type SiteState struct {
+	Name  string
+	Up    bool
+	Cause string
+	Since time.Time
+}
+
+// FillState is one body that is being fetched. Path is empty for what must not
+// be listed.
+type FillState struct {
+	Path         string
+	Held, Length int64 // bytes; Length is −1 while it isn't known
+	Readers      int
+}
+
+// HeldState is one stored resource that may be listed.
+type HeldState struct {
+	Site, Path, Type string
+	Bytes            int64 // −1 if not known
+	Complete, Fresh  bool
+}
+
+// Snapshot describes the box as it is now. It may be called at any time.
+func (b *Box) Snapshot(ctx context.Context) Snapshot {
+	var out Snapshot
+	for i, line := range b.lines {
+		name := b.cfg.Site[i].Name
+		st := line.State()
+		out.Sites = append(out.Sites, SiteState{Name: name, Up: st.Up, Cause: string(st.Cause), Since: st.Since})
+		t := b.edge.Totals(name)
+		out.Totals.Hits += t.Hits
+		out.Totals.Stale += t.Stale
+		out.Totals.Revalidated += t.Revalidated
+		out.Totals.Misses += t.Misses
+		out.Totals.Collapsed += t.Collapsed
+		out.Totals.Passed += t.Passed
+		out.Totals.Errors += t.Errors
+		out.SentBytes += t.SentBytes
+		out.ReceivedBytes += line.ReceivedBytess()
+	}
+	s := b.store.Load()
+	if s == nil {
+		return out
+	}
+	out.Objects = s.Objects().Count()
+	out.UsedBytes, out.BudgetBytes, out.Full = s.Usage()
+	paths := map[fill.ID]string{}
+	for i, site := range b.sitesOf {
+		if !b.cfg.Site[i].List {
+			continue
+		}
+		n := 0
+		err := s.Objects().Listed(ctx, site.Name, func(o *object.Object) bool {
+			paths[fill.ID(o.ID)] = o.Lists
+			out.Held = append(out.Held, held(o, site.Rules))
+			n++
+			return n < mostHeld
+		})
+		if err != nil {
+			b.log.Debug("what is held can't be listed", "err", err)
+		}
+	}
+	s.Fills().Bodies(func(body *fill.Body) {
+		st := body.Status()
+		if st.Fetches > 0 || st.Waiting {
+			out.Fills = append(out.Fills, FillState{Path: paths[st.ID], Held: st.Held, Length: st.Length, Readers: st.Readers})
+		}
+	})
+	return out
+}
+
+func held(o *object.Object, rules rfc9111.Rules) HeldState {
+	resp := rfc9111.Response{Status: o.Status, Header: o.Header, RequestTime: o.RequestTime, ResponseTime: o.ResponseTime}
+	d := rfc9111.Decide(nil, resp, time.Now(), rules)
+	return HeldState{
+		Site: o.Site, Path: o.Lists, Type: o.Header.Get("Content-Type"), Bytes: o.Length, Complete: o.Complete,
+		Fresh: d.Use == rfc9111.Fresh && o.Doubt == object.NoDoubt,
+	}
+}
