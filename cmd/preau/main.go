@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"strings"
@@ -29,6 +30,9 @@ const (
 )
 
 func main() {
+	// net/http's client tells the standard logger what it finds odd, with a
+	// piece of the body. Nothing of ours uses that logger.
+	log.SetOutput(io.Discard)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks politely; after it signals do what they always
 	// did, so that a second Ctrl-C ends a program that hangs.

@@ -64,7 +64,7 @@ func (b *Box) Snapshot(ctx context.Context) Snapshot {
 		out.Totals.Passed += t.Passed
 		out.Totals.Errors += t.Errors
 		out.SentBytes += t.SentBytes
-		out.ReceivedBytes += line.ReceivedBytess()
+		out.ReceivedBytes += line.ReceivedBytes()
 	}
 	s := b.store.Load()
 	if s == nil {

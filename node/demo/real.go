@@ -7,7 +7,7 @@ import (
 
 	"preau/node/box"
 	"preau/node/config"
-	"preau/node/listen"
+	doors "preau/node/listen"
 )
 
 // boxBudget is the disk the demonstration's box may use: enough for the whole
@@ -19,7 +19,7 @@ func RealBox(ctx context.Context, address, upstream, data string, log *slog.Logg
 	cfg := box.DefaultConfig()
 	cfg.Data, cfg.Budget = data, boxBudget
 	cfg.Admin = box.Admin{Listen: "127.0.0.1:9190", MayMove: true}
-	cfg.Listen = []listen.Config{{Address: address}}
+	cfg.Listen = []doors.Config{{Address: address}}
 	var site box.Site
 	site.SetDefaults()
 	site.Name, site.Upstream, site.Hosts = "library", upstream, []string{"*"}
@@ -50,16 +50,16 @@ func (r realBox) Snapshot() Snapshot {
 		out.Sites = append(out.Sites, Site{Name: x.Name, Up: x.Up, Cause: x.Cause, Since: x.Since})
 	}
 	for _, f := range s.Fills {
-		out.Fills = append(out.Fills, Fill{Name: path(f.Path), Have: f.Held, Length: f.Length, Readers: f.Readers})
+		out.Fills = append(out.Fills, Fill{Name: unescaped(f.Path), Have: f.Held, Length: f.Length, Readers: f.Readers})
 	}
 	for _, h := range s.Held {
-		out.Held = append(out.Held, Held{Path: path(h.Path), Type: h.Type, Bytes: h.Bytes, Complete: h.Complete, Fresh: h.Fresh})
+		out.Held = append(out.Held, Held{Path: unescaped(h.Path), Type: h.Type, Bytes: h.Bytes, Complete: h.Complete, Fresh: h.Fresh})
 	}
 	return out
 }
 
-// path is an escaped path as the library names its files.
-func path(escaped string) string {
+// unescaped is an escaped path as the library names its files.
+func unescaped(escaped string) string {
 	if p, err := url.PathUnescape(escaped); err == nil {
 		return p
 	}
