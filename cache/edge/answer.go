@@ -29,6 +29,7 @@ func (x *exchange) answer() {
 
 // try makes one attempt; false asks for another.
 func (x *exchange) try() bool {
+	x.part, x.body = nil, nil
 	set, err := x.store.Objects().Lookup(x.key)
 	if err != nil {
 		x.h.log.Warn("what is stored can't be looked up", "site", x.site.Name, "err", err)
@@ -41,6 +42,9 @@ func (x *exchange) try() bool {
 		}
 		return x.miss(fwd)
 	}
+	// Only who finds it stored shows that it is worth keeping: the request that
+	// brought it does not.
+	x.store.Touch(x.key)
 	now := time.Now()
 	d := x.decide(o, now)
 	cs := rfc9111.CacheStatus{Hit: true, TTL: &d.TTL, Detail: sourceLocal}
@@ -116,6 +120,11 @@ func (x *exchange) miss(fwd string) bool {
 		x.pass(fwd, "")
 		return true
 	}
+	if m, ok := x.h.unshared.GetIfPresent(x.key); ok && m.alone {
+		// Not stored the last time: as long as it takes, be it a long poll.
+		x.pass(fwd, "")
+		return true
+	}
 	return x.await(nil, nil, fwd)
 }
 
@@ -127,23 +136,14 @@ func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool
 		return true // shutting down
 	}
 	defer f.leave()
-	for waiting := true; waiting; {
-		select {
-		case <-f.done:
-			waiting = false
-		case in := <-f.interim:
-			if leader {
-				x.sendInterim(in)
-			}
-		case <-x.r.Context().Done():
-			return true
-		}
+	if !x.wait(f, leader) {
+		return true
 	}
 	switch {
 	case f.object != nil && (leader || x.mayShare(f)):
 		cs := rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Collapsed: !leader, Detail: sourceSite}
 		if leader {
-			x.part = f.part
+			x.lead(f)
 		}
 		result := resultMiss
 		switch {
@@ -168,7 +168,41 @@ func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool
 			x.relay(resp, fwd)
 			return true
 		}
-		return x.alone(fwd)
+		return x.alone(o, d, fwd)
+	}
+}
+
+// lead takes what a flight brought for its leader. The body is not opened once
+// more: that would look as if two people had asked for it.
+func (x *exchange) lead(f *flight) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x.part, x.cookies, x.body = f.part, f.cookies, f.body
+}
+
+// wait waits for the flight's end; false if the client left before.
+func (x *exchange) wait(f *flight, leader bool) bool {
+	interim := f.interim
+	if !leader {
+		interim = nil // the leader's
+	}
+	for {
+		select {
+		case in := <-interim:
+			x.sendInterim(in)
+		case <-x.r.Context().Done():
+			return false
+		case <-f.done:
+			for leader {
+				select {
+				case in := <-interim:
+					x.sendInterim(in)
+				default:
+					return true
+				}
+			}
+			return true
+		}
 	}
 }
 
@@ -185,7 +219,7 @@ func zeroIfNil(d *rfc9111.Decision) rfc9111.Decision {
 // who is asking, the origin might have answered another user differently.
 func (x *exchange) mayShare(f *flight) bool {
 	o := f.object
-	if rfc9111.VaryKey(o.VaryNames, x.r.Header) != o.VaryKey {
+	if f.lone || rfc9111.VaryKey(o.VaryNames, x.r.Header) != o.VaryKey {
 		return false
 	}
 	if x.decide(o, time.Now()).Use == rfc9111.Fresh {
@@ -194,25 +228,23 @@ func (x *exchange) mayShare(f *flight) bool {
 	return !f.credentials && !x.hasCredentials()
 }
 
-// alone fetches for this request only, without waiting for or sharing with
-// anybody: others' response was theirs alone.
-func (x *exchange) alone(fwd string) bool {
-	f := x.h.begin(x, nil, flightKey{}, true)
+// alone validates o or fetches for this request only, without waiting for or
+// sharing with anybody: others' response was theirs alone.
+func (x *exchange) alone(o *object.Object, d *rfc9111.Decision, fwd string) bool {
+	f, leader := x.h.begin(x, o, flightKey{}, true)
 	if f == nil {
 		return true
 	}
 	defer f.leave()
-	select {
-	case <-f.done:
-	case <-x.r.Context().Done():
+	if !x.wait(f, leader) {
 		return true
 	}
 	switch {
 	case f.object != nil:
-		x.part = f.part
+		x.lead(f)
 		return x.serve(f.object, rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Detail: sourceSite}, resultMiss, false)
-	case f.err != nil:
-		return x.failed(nil, rfc9111.Decision{}, f.err)
+	case f.err != nil, f.failure && d != nil && d.MayServe(f.how(), time.Now()):
+		return x.failed(o, zeroIfNil(d), f.err)
 	}
 	if resp := f.take(true); resp != nil {
 		x.relay(resp, fwd)

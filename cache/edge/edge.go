@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -121,6 +122,7 @@ func (h *Handler) Close() {
 	h.mu.Unlock()
 	h.cancel()
 	h.work.Wait()
+	h.unshared.StopAllGoroutines() // what it forgets by time it forgets when asked
 }
 
 // ServeHTTP implements http.Handler.
@@ -134,19 +136,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.unknownSite(w, r)
 		return
 	}
+	if x.climbs() {
+		http.Error(w, "This path leaves the site.", http.StatusBadRequest)
+		return
+	}
 	x.store = h.store.Load()
 	switch {
 	case x.store == nil:
 		x.pass(rfc9111.FwdBypass, "no-storage")
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		x.pass(rfc9111.FwdMethod, "")
-	case r.Header.Get("Upgrade") != "", rfc9111.NeedsOrigin(r.Header):
+	case r.Header.Get("Upgrade") != "" && r.Header.Get("Upgrade") != "h2c", rfc9111.NeedsOrigin(r.Header):
+		x.pass(rfc9111.FwdRequest, "")
+	case strings.Contains(r.Header.Get("Accept"), "text/event-stream"): // never whole, and silent for as long as it likes
 		x.pass(rfc9111.FwdRequest, "")
 	case r.ContentLength != 0: // a body may change what a GET means
 		x.pass(rfc9111.FwdRequest, "")
 	default:
+		evenCodings(r.Header)
 		x.key = x.store.Key(x.keyParts()...)
-		x.store.Touch(x.key)
 		x.answer()
 	}
 }

@@ -25,7 +25,6 @@ type flightKey struct {
 type flight struct {
 	h           *Handler
 	key         flightKey
-	private     bool
 	credentials bool // the request that goes out says who is asking
 	cancel      context.CancelFunc
 	done        chan struct{}
@@ -35,6 +34,8 @@ type flight struct {
 	object  *object.Object // stored or vouched for: to be served from the store
 	stored  bool           // by this flight
 	part    *part          // of a stored fragment
+	cookies []string       // Set-Cookie for the leader alone
+	lone    bool           // object is as the leader alone may have it
 	status  int            // of the site's response
 	failure bool           // the site answered 500, 502, 503 or 504
 	err     error          // no response was had
@@ -119,10 +120,10 @@ func (f *flight) take(leader bool) *http.Response {
 func (h *Handler) join(x *exchange, o *object.Object) (*flight, bool) {
 	if x.r.Header.Get("Authorization") != "" {
 		// RFC 9111 §3.5: hardly ever for anyone else.
-		return h.begin(x, o, flightKey{}, true), true
+		return h.begin(x, o, flightKey{}, true)
 	}
 	if m, ok := h.unshared.GetIfPresent(x.key); ok && m.alone {
-		return h.begin(x, o, flightKey{}, true), true
+		return h.begin(x, o, flightKey{}, true)
 	}
 	key := flightKey{key: x.key}
 	if o != nil {
@@ -133,16 +134,7 @@ func (h *Handler) join(x *exchange, o *object.Object) (*flight, bool) {
 			key.vary = rfc9111.VaryKey(set[0].VaryNames, x.r.Header)
 		}
 	}
-	h.mu.Lock()
-	if f := h.flights[key]; f != nil {
-		f.mu.Lock()
-		f.waiters++
-		f.mu.Unlock()
-		h.mu.Unlock()
-		return f, false
-	}
-	h.mu.Unlock()
-	return h.begin(x, o, key, false), true
+	return h.begin(x, o, key, false)
 }
 
 // refresh validates o in the background, unless that is under way.
@@ -154,7 +146,7 @@ func (h *Handler) refresh(x *exchange, o *object.Object) {
 	if busy {
 		return
 	}
-	if f := h.begin(x, o, key, false); f != nil {
+	if f, _ := h.begin(x, o, key, false); f != nil {
 		go func() { // ends with the flight, which Close waits for
 			<-f.done
 			f.leave()
@@ -162,19 +154,19 @@ func (h *Handler) refresh(x *exchange, o *object.Object) {
 	}
 }
 
-// begin starts a flight with one waiter, or joins the one that was started
-// meanwhile.
-func (h *Handler) begin(x *exchange, o *object.Object, key flightKey, private bool) *flight {
+// begin joins the flight with that key, or starts one and leads it. A private
+// one is nobody else's.
+func (h *Handler) begin(x *exchange, o *object.Object, key flightKey, private bool) (f *flight, leader bool) {
 	ctx, cancel := context.WithCancel(h.ctx)
-	f := &flight{
-		h: h, key: key, private: private, credentials: x.hasCredentials(), cancel: cancel,
+	f = &flight{
+		h: h, key: key, credentials: x.hasCredentials(), cancel: cancel,
 		done: make(chan struct{}), interim: make(chan interim, 4), waiters: 1,
 	}
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
 		cancel()
-		return nil
+		return nil, false
 	}
 	if !private {
 		if other := h.flights[key]; other != nil {
@@ -183,7 +175,7 @@ func (h *Handler) begin(x *exchange, o *object.Object, key flightKey, private bo
 			other.mu.Unlock()
 			h.mu.Unlock()
 			cancel()
-			return other
+			return other, false
 		}
 		h.flights[key] = f
 	}
@@ -215,5 +207,5 @@ func (h *Handler) begin(x *exchange, o *object.Object, key flightKey, private bo
 			f.settle()
 		}
 	}()
-	return f
+	return f, true
 }

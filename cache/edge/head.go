@@ -26,15 +26,28 @@ func (x *exchange) freshenByHead(resp *http.Response) {
 		stored.Header = stored.Header.Clone()
 		stored.Header.Set("Content-Length", contentLength(o.Length))
 	}
+	// What may not be stored for others may not change what they get either.
+	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: x.url(), Header: x.r.Header},
+		rfc9111.Response{Status: resp.StatusCode, Header: resp.Header}, x.site.Rules)
+	if !verdict.Store && !shared(verdict.Reason) {
+		return
+	}
+	private := verdict.Reason == rfc9111.ReasonPrivate || verdict.Reason == rfc9111.ReasonNoStore
 	head := rfc9111.Response{Status: resp.StatusCode, Header: resp.Header, RequestTime: x.start, ResponseTime: time.Now()}
 	header, effect := rfc9111.UpdateHEAD(stored, head, x.site.Rules)
 	next := *o
-	switch effect {
-	case rfc9111.HeadUpdates:
+	switch {
+	case private && effect != rfc9111.HeadIgnored, effect == rfc9111.HeadInvalidates:
+		next.Doubt = object.Invalidated
+	case effect == rfc9111.HeadUpdates:
+		if x.hasCredentials() {
+			header.Del("Set-Cookie")
+			for _, c := range o.Header["Set-Cookie"] {
+				header.Add("Set-Cookie", c)
+			}
+		}
 		header.Del("Content-Length")
 		next.Header, next.RequestTime, next.ResponseTime, next.Doubt = header, head.RequestTime, head.ResponseTime, object.NoDoubt
-	case rfc9111.HeadInvalidates:
-		next.Doubt = object.Invalidated
 	default:
 		return
 	}

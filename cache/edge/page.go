@@ -6,11 +6,13 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"errors"
+	"html"
 	"html/template"
 	"net/http"
 	"net/url"
 	"path"
 	"strings"
+	"time"
 
 	"preau/cache/fill"
 	"preau/cache/object"
@@ -48,8 +50,8 @@ const (
 
 // words are what a page says, in one language.
 type words struct {
-	Lang                               string
-	Title, Text, What, Held, Again, En string
+	Lang                           string
+	Title, Text, What, Held, Again string
 }
 
 var pageWords = map[string]map[trouble]words{
@@ -94,7 +96,16 @@ var pageWords = map[string]map[trouble]words{
 }
 
 // listed is one entry of what is available.
-type listed struct{ Href, Name string }
+type listed struct {
+	Link template.HTMLAttr
+	Name string
+}
+
+// link is the attribute that leads to path exactly as it is stored; the
+// template's own escaping would encode brackets and so miss what is stored.
+func link(path string) template.HTMLAttr {
+	return template.HTMLAttr(`href="` + html.EscapeString(path) + `"`)
+}
 
 // noAnswer answers a request that neither the site nor the store could.
 func (x *exchange) noAnswer(err error) {
@@ -147,9 +158,11 @@ func (x *exchange) held() []listed {
 		return nil
 	}
 	var out []listed
+	now := time.Now()
 	err := x.store.Objects().Listed(x.r.Context(), x.site.Name, func(o *object.Object) bool {
-		if o.Complete && o.Doubt != object.Invalidated {
-			out = append(out, listed{Href: x.prefix + o.Lists, Name: readable(o.Lists)})
+		d := rfc9111.Decide(http.Header{}, response(o), now, x.site.Rules)
+		if o.Complete && o.Doubt != object.Invalidated && (d.Use == rfc9111.Fresh || d.MayServe(rfc9111.Disconnected, now)) {
+			out = append(out, listed{Link: link(x.prefix + o.Lists), Name: readable(o.Lists)})
 		}
 		return len(out) < mostListed
 	})
@@ -161,17 +174,14 @@ func (x *exchange) held() []listed {
 
 // readable is a stored path as people read it.
 func readable(p string) string {
-	name, err := url.PathUnescape(p)
-	if err != nil {
-		name = p
+	base := path.Base(p)
+	if p != "/" && strings.HasSuffix(p, "/") {
+		base += "/"
 	}
-	if name == "/" {
-		return "/"
+	if name, err := url.PathUnescape(base); err == nil {
+		return name
 	}
-	if strings.HasSuffix(name, "/") {
-		return path.Base(name) + "/"
-	}
-	return path.Base(name)
+	return base
 }
 
 // wantsPage reports whether the request comes from somebody who looks at a

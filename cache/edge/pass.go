@@ -25,6 +25,7 @@ func (x *exchange) pass(fwd, detail string) {
 		Rewrite: func(p *httputil.ProxyRequest) {
 			u := x.url()
 			p.Out.URL, p.Out.Host = u, x.host()
+			dropForwarded(p.Out.Header)
 			rfc9111.Via(p.Out.Header, x.r.ProtoMajor, x.r.ProtoMinor, Name)
 		},
 		ModifyResponse: func(resp *http.Response) error {
@@ -37,6 +38,11 @@ func (x *exchange) pass(fwd, detail string) {
 			}
 			x.noAnswer(err)
 		},
+	}
+	if x.r.ContentLength != 0 {
+		// An answer may begin before the request has ended. What can't do this
+		// does it by itself (HTTP/2) or never (HTTP/1.0).
+		_ = http.NewResponseController(x.w).EnableFullDuplex()
 	}
 	proxy.ServeHTTP(x.w, x.r)
 }
@@ -65,13 +71,20 @@ func (x *exchange) invalidate(resp *http.Response) {
 	if x.store == nil || !rfc9111.Invalidates(x.r.Method, resp.StatusCode) {
 		return
 	}
-	for _, u := range rfc9111.InvalidationTargets(x.url(), resp.Header) {
+	own := x.url()
+	if x.site.PreserveHost {
+		own.Host = x.r.Host
+	}
+	for _, u := range rfc9111.InvalidationTargets(own, resp.Header) {
 		parts := x.keyParts()
 		path, ok := x.sitePath(u.EscapedPath())
 		if !ok {
 			continue
 		}
 		parts[1], parts[2] = path, u.RawQuery
+		if u.ForceQuery {
+			parts[2] = "?"
+		}
 		if _, err := x.store.Objects().Invalidate(x.r.Context(), x.store.Key(parts...)); err != nil {
 			x.h.log.Warn("an outdated response could not be invalidated", "site", x.site.Name, "err", err)
 		}

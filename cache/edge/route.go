@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"preau/cache/fill"
 	"preau/cache/object"
 	"preau/cache/rfc9111"
 	"preau/cache/storage"
@@ -84,17 +85,26 @@ type exchange struct {
 	site  *Site
 	key   object.Key
 
-	path   string // escaped, as the site knows it
-	prefix string // what the client's path has before it
-	wrote  bool   // the response has begun
-	part   *part  // where a fragment fetched for this request lies
+	path   string     // escaped, as the site knows it
+	prefix string     // what the client's path has before it
+	wrote  bool       // the response has begun
+	part   *part      // where a fragment fetched for this request lies
+	body   *fill.Body // the body that a flight opened for this request, held by the flight
 	start  time.Time
+
+	cookies []string // Set-Cookie that the site sent this client and nobody else
 }
 
 // exchange finds the site that a request is for.
 func (h *Handler) exchange(w http.ResponseWriter, r *http.Request) (*exchange, bool) {
 	x := &exchange{h: h, w: w, r: r, path: r.URL.EscapedPath(), start: time.Now()}
-	if rest, ok := strings.CutPrefix(x.path, pathPrefix); ok {
+	if x.path == "" { // of http://host, without a slash (RFC 9110 §4.2.3)
+		x.path = "/"
+	}
+	own := h.byHost.find(r.Host)
+	// A host that was given to one site is that site's alone: another's pages
+	// under it would get its cookies and read its pages.
+	if rest, ok := strings.CutPrefix(x.path, pathPrefix); ok && (own == nil || own == h.byHost.others || own.Name == firstSegment(rest)) {
 		name, rest, slash := strings.Cut(rest, "/")
 		if s := h.byHost.byName[name]; s != nil {
 			x.site, x.prefix, x.path = s, pathPrefix+name, "/"+rest
@@ -108,8 +118,13 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request) (*exchange, b
 			return x, true
 		}
 	}
-	x.site = h.byHost.find(r.Host)
+	x.site = own
 	return x, x.site != nil
+}
+
+func firstSegment(path string) string {
+	name, _, _ := strings.Cut(path, "/")
+	return name
 }
 
 // keyParts is what the object's key is made of. The method is not among them:
@@ -126,7 +141,11 @@ func (x *exchange) keyParts() []string {
 }
 
 // url is what to ask the site for.
-func (x *exchange) url() *url.URL { return x.site.Upstream.URL(x.path, x.r.URL.RawQuery) }
+func (x *exchange) url() *url.URL {
+	u := x.site.Upstream.URL(x.path, x.r.URL.RawQuery)
+	u.ForceQuery = x.r.URL.ForceQuery
+	return u
+}
 
 // host is the name to ask the site under.
 func (x *exchange) host() string {
@@ -140,6 +159,7 @@ func (x *exchange) host() string {
 func (x *exchange) forwardHeader() http.Header {
 	h := x.r.Header.Clone()
 	rfc9111.StripHopByHop(h)
+	dropForwarded(h)
 	rfc9111.Via(h, x.r.ProtoMajor, x.r.ProtoMinor, Name)
 	if _, ok := h["User-Agent"]; !ok {
 		h.Set("User-Agent", "") // else net/http puts its own
@@ -147,56 +167,15 @@ func (x *exchange) forwardHeader() http.Header {
 	return h
 }
 
+// dropForwarded removes what tells where a request comes from, which whoever
+// stands before the box may have added.
+func dropForwarded(h http.Header) {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"} {
+		h.Del(name)
+	}
+}
+
 // hasCredentials reports whether the request says who is asking.
 func (x *exchange) hasCredentials() bool {
 	return x.r.Header.Get("Authorization") != "" || x.r.Header.Get("Cookie") != ""
-}
-
-// sitePath turns a path of the upstream's into one of the site's, without the
-// upstream's base path; false if it lies outside.
-func (x *exchange) sitePath(path string) (string, bool) {
-	base := strings.TrimSuffix(x.site.Upstream.URL("/", "").EscapedPath(), "/")
-	rest, ok := strings.CutPrefix(path, base)
-	if !ok {
-		return "", false
-	}
-	if !strings.HasPrefix(rest, "/") {
-		rest = "/" + rest
-	}
-	return rest, true
-}
-
-// localise makes a redirect to the site's own address one to this box, so that
-// clients stay with it.
-func (x *exchange) localise(h http.Header) {
-	loc := h.Get("Location")
-	if loc == "" {
-		return
-	}
-	u, err := url.Parse(loc)
-	if err != nil {
-		return
-	}
-	base := x.site.Upstream.URL("/", "")
-	switch {
-	case u.Host == "" && strings.HasPrefix(u.Path, "/"):
-	case u.Scheme == base.Scheme && u.Host == base.Host && !x.site.PreserveHost:
-	default:
-		return
-	}
-	path, ok := x.sitePath(u.EscapedPath())
-	if !ok {
-		return
-	}
-	if x.prefix == "" && u.Host == "" {
-		return // it is right as it is
-	}
-	out := x.prefix + path
-	if u.RawQuery != "" {
-		out += "?" + u.RawQuery
-	}
-	if u.Fragment != "" {
-		out += "#" + u.EscapedFragment()
-	}
-	h.Set("Location", out)
 }

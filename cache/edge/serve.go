@@ -27,6 +27,9 @@ func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string
 	if aged || h.Get("Age") != "" {
 		rfc9111.SetAge(h, response(o).CurrentAge(time.Now()))
 	}
+	if len(x.cookies) > 0 {
+		h["Set-Cookie"] = x.cookies
+	}
 	rfc9111.Via(h, 1, 1, Name)
 	x.localise(h)
 
@@ -45,6 +48,10 @@ func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string
 	}
 	if x.serveHot(o, cs, result) {
 		return true
+	}
+	if body := x.body; body != nil {
+		x.body = nil
+		return x.serveBody(o, body, cs, result)
 	}
 	body, err := x.store.Body(o, x.lazySource(o))
 	if err != nil {
@@ -128,6 +135,11 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 	defer reader.Close()
 	// The first byte decides whether there is a response to begin.
 	if err := reader.Wait(x.r.Context()); err != nil {
+		if o.Fragment && errors.Is(err, fill.ErrUnavailable) {
+			x.giveUp(o) // it ended before what is asked for
+			return false
+		}
+		x.outdated(o, err)
 		return x.notBegun(err)
 	}
 	rfc9111.AppendCacheStatus(h, Name, cs)
@@ -143,6 +155,7 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 	x.begin(status, result)
 	n, err := reader.CopyTo(x.r.Context(), x.w)
 	x.sent(cs.Detail, n)
+	x.outdated(o, err)
 	x.finish(err)
 	return true
 }
@@ -156,6 +169,17 @@ func (x *exchange) serveParts(o *object.Object, body *fill.Body, spans []rfc9111
 			m.Set("Content-Type", t)
 		}
 		return m
+	}
+	for _, s := range spans {
+		if !cs.Hit || body.Holds(s.Off, s.End()) {
+			continue
+		}
+		cs = rfc9111.CacheStatus{Fwd: rfc9111.FwdPartial, Stored: true, Collapsed: body.Fetching(), Detail: sourceSite}
+		if !x.lineUp() && !body.Fetching() {
+			x.clear()
+			x.noAnswer(errLineDown)
+			return true
+		}
 	}
 	// A first run without bodies tells the length.
 	var size counter
@@ -174,6 +198,7 @@ func (x *exchange) serveParts(o *object.Object, body *fill.Body, spans []rfc9111
 	err := first.Wait(x.r.Context())
 	first.Close()
 	if err != nil {
+		x.outdated(o, err)
 		return x.notBegun(err)
 	}
 	rfc9111.AppendCacheStatus(h, Name, cs)
@@ -201,6 +226,7 @@ func (x *exchange) serveParts(o *object.Object, body *fill.Body, spans []rfc9111
 	if err == nil {
 		err = mw.Close()
 	}
+	x.outdated(o, err)
 	x.finish(err)
 	return true
 }
@@ -212,6 +238,17 @@ func (x *exchange) giveUp(o *object.Object) {
 	x.h.unshared.Set(x.key, mark{whole: true})
 	if err := x.store.Objects().Remove(x.r.Context(), o.Key, o.ID, "unusable"); err != nil {
 		x.h.log.Warn("an unusable fragment could not be removed", "site", x.site.Name, "err", err)
+	}
+}
+
+// outdated forgets a version of which the site has no more to give: whoever
+// asks next must get another.
+func (x *exchange) outdated(o *object.Object, err error) {
+	if !errors.Is(err, fill.ErrChanged) {
+		return
+	}
+	if err := x.store.Objects().Remove(context.WithoutCancel(x.r.Context()), o.Key, o.ID, "changed"); err != nil {
+		x.h.log.Warn("an outdated response could not be removed", "site", x.site.Name, "err", err)
 	}
 }
 
@@ -278,6 +315,13 @@ func (x *exchange) relay(resp *http.Response, fwd string) {
 		h.Set("Content-Length", contentLength(resp.ContentLength))
 	}
 	x.begin(resp.StatusCode, resultPass)
+	if fl, ok := x.w.(http.Flusher); ok && resp.ContentLength < 0 {
+		fl.Flush() // the first byte may be long in coming
+	}
+	if b, ok := resp.Body.(*endingBody); ok {
+		// Without this a silent stream would be read for ever after its client left.
+		defer context.AfterFunc(x.r.Context(), b.end)()
+	}
 	n, err := io.Copy(&flushing{x.w}, resp.Body)
 	x.sent(sourceSite, n)
 	if err == nil {
@@ -309,9 +353,10 @@ func (f *flushing) Write(p []byte) (int, error) {
 
 // sendInterim passes a 1xx response on (RFC 9110 §15.2).
 func (x *exchange) sendInterim(in interim) {
-	if in.status == http.StatusSwitchingProtocols || in.status == http.StatusContinue || x.r.ProtoAtLeast(1, 1) == false {
+	if in.status == http.StatusSwitchingProtocols || in.status == http.StatusContinue || !x.r.ProtoAtLeast(1, 1) {
 		return
 	}
+	rfc9111.StripHopByHop(in.header)
 	h := x.w.Header()
 	for k, v := range in.header {
 		h[k] = v

@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -114,10 +115,12 @@ func (s *source) stream(resp *http.Response, got rfc9111.Response, from int64, u
 			s.deaf.Store(true)
 			return nil, fmt.Errorf("the site's part is not the one asked for: %q", resp.Header.Get("Content-Range"))
 		}
-		if !s.same(got) {
-			return nil, fmt.Errorf("%w: another validator", fill.ErrChanged)
+		if !s.same(got) || s.o.Length >= 0 && total != s.o.Length {
+			s.gone()
+			return nil, fmt.Errorf("%w: another validator or length", fill.ErrChanged)
 		}
-		return &fill.Stream{Body: resp.Body, From: off, To: last + 1, Total: total, Proven: true}, nil
+		body := &limitedBody{io.LimitReader(resp.Body, last-off+1), resp.Body}
+		return &fill.Stream{Body: body, From: off, To: last + 1, Total: total, Proven: true}, nil
 	case resp.StatusCode == s.o.Status && resp.StatusCode != http.StatusPartialContent:
 		if !s.same(got) || s.o.Length >= 0 && resp.ContentLength >= 0 && resp.ContentLength != s.o.Length {
 			s.replace(resp, got, untie)
@@ -132,6 +135,13 @@ func (s *source) stream(resp *http.Response, got rfc9111.Response, from int64, u
 	}
 	s.gone()
 	return nil, fmt.Errorf("%w: the site answers %d now", fill.ErrChanged, resp.StatusCode)
+}
+
+// limitedBody ends where its Content-Range said, whatever the site sends: what
+// lies behind was not vouched for.
+type limitedBody struct {
+	io.Reader
+	io.Closer
 }
 
 // same reports whether an answer is of the version that is being filled, as
@@ -163,6 +173,7 @@ func (s *source) replace(resp *http.Response, got rfc9111.Response, untie func()
 	if !verdict.Store || resp.StatusCode == http.StatusPartialContent {
 		return
 	}
+	got.Header, _ = s.t.withoutCookies(got.Header)
 	o, stream := s.t.object(resp, got)
 	if o == nil || s.t.store.TooLarge(o.Length) {
 		return

@@ -40,7 +40,7 @@ func (x *exchange) task(o *object.Object) *task {
 		h: x.h, store: x.store, site: x.site, key: x.key, url: x.url(), host: x.host(),
 		client: x.r.Header.Clone(), header: x.forwardHeader(), prior: o,
 	}
-	if x.site.List && x.r.URL.RawQuery == "" && !x.hasCredentials() {
+	if x.site.List && !strings.HasPrefix(x.path, "//") && x.r.URL.RawQuery == "" && !x.hasCredentials() {
 		t.lists = x.path
 	}
 	rng := t.header.Get("Range")
@@ -102,7 +102,7 @@ func (t *task) run(ctx context.Context, f *flight) {
 	switch {
 	case t.prior != nil && resp.StatusCode == http.StatusNotModified:
 		_ = resp.Body.Close() // a 304 has none
-		f.object = t.vouched(ctx, got)
+		t.vouched(ctx, f, got)
 	case t.prior != nil && rfc9111.FailureStatus(resp.StatusCode):
 		f.failure = true
 		f.give(resp)
@@ -113,15 +113,46 @@ func (t *task) run(ctx context.Context, f *flight) {
 	}
 }
 
-// vouched freshens the stored response by a 304 (RFC 9111 §4.3.4).
-func (t *task) vouched(ctx context.Context, got rfc9111.Response) *object.Object {
+// vouched freshens the stored response by a 304 (RFC 9111 §4.3.4). If its
+// fields would make of it what may not be stored, it is good for the asker alone,
+// and everybody else has to ask too.
+func (t *task) vouched(ctx context.Context, f *flight, got rfc9111.Response) {
 	o := *t.prior
+	got.Header, f.cookies = t.withoutCookies(got.Header)
 	o.Header = rfc9111.Update304(o.Header, got, t.site.Rules)
 	o.RequestTime, o.ResponseTime, o.Doubt = got.RequestTime, got.ResponseTime, object.NoDoubt
-	if err := t.store.Objects().Update(context.WithoutCancel(ctx), &o); err != nil {
+	f.object = &o
+	keep := o
+	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: t.url, Header: t.client}, response(&o), t.site.Rules)
+	if !verdict.Store {
+		f.lone = true
+		if !shared(verdict.Reason) {
+			return
+		}
+		keep = *t.prior
+		keep.Doubt = object.Invalidated
+	}
+	if err := t.store.Objects().Update(context.WithoutCancel(ctx), &keep); err != nil {
 		t.h.log.Debug("a freshened response could not be recorded", "site", t.site.Name, "err", err)
 	}
-	return &o
+}
+
+// shared reports whether a refusal to store is about the response for whoever
+// asks, and not about this request.
+func shared(r rfc9111.Reason) bool {
+	return r != rfc9111.ReasonRequestNoStore && r != rfc9111.ReasonAuthorization
+}
+
+// withoutCookies takes the cookies out of what somebody with credentials got:
+// they are part of the session and nobody else's.
+func (t *task) withoutCookies(h http.Header) (http.Header, []string) {
+	cookies := h["Set-Cookie"]
+	if len(cookies) == 0 || t.client.Get("Cookie") == "" && t.client.Get("Authorization") == "" {
+		return h, nil
+	}
+	h = h.Clone()
+	h.Del("Set-Cookie")
+	return h, cookies
 }
 
 // keep stores the response if it may, and feeds its body to the object's fill.
@@ -129,9 +160,10 @@ func (t *task) vouched(ctx context.Context, got rfc9111.Response) *object.Object
 func (t *task) keep(f *flight, resp *http.Response, got rfc9111.Response) bool {
 	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: t.url, Header: t.client}, got, t.site.Rules)
 	if !verdict.Store {
-		t.notKept(resp)
+		t.notKept(resp, verdict.Reason)
 		return false
 	}
+	got.Header, f.cookies = t.withoutCookies(got.Header)
 	o, stream := t.object(resp, got)
 	if o == nil {
 		t.h.unshared.Set(t.key, mark{whole: true})
@@ -178,11 +210,15 @@ func (t *task) open(o *object.Object, stream *fill.Stream) (*fill.Body, bool) {
 }
 
 // notKept takes note of a response that may not be stored.
-func (t *task) notKept(resp *http.Response) {
+func (t *task) notKept(resp *http.Response, why rfc9111.Reason) {
 	if resp.StatusCode == http.StatusNotModified || resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
 		return // about this request's own conditions
 	}
-	t.h.unshared.Set(t.key, mark{alone: true})
+	// An error may be over when the class tries again, and then it should come
+	// once for all.
+	if resp.StatusCode < 400 && shared(why) {
+		t.h.unshared.Set(t.key, mark{alone: true})
+	}
 	if t.prior != nil && !rfc9111.FailureStatus(resp.StatusCode) {
 		t.forget("changed")
 	}
@@ -212,6 +248,9 @@ func (t *task) object(resp *http.Response, got rfc9111.Response) (*object.Object
 		off, last, total, err := rfc9111.ParseContentRange(resp.Header.Get("Content-Range"))
 		if err != nil || total < 0 || resp.ContentLength < 0 || resp.ContentLength > last-off+1 {
 			return nil, nil
+		}
+		if !strong && !t.ranged {
+			return nil, nil // nobody asked for a part, and the rest can't be joined to it
 		}
 		// RFC 9111 §3.3: an incomplete 200, to be completed by ranges if the
 		// version can be named. A sender that promises more than it sends is

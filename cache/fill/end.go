@@ -14,71 +14,70 @@ import (
 // being read before the disk is taken to be past helping.
 const mostLosses = 64
 
-// ended takes note that the fetch that began at from is over, and decides what
-// follows: another one, another try later, or nothing.
-func (b *Body) ended(s *segment, from int64, err error, cancelled bool) {
+// ended takes note that the fetch s is over, and decides what follows: another
+// one, another try later, or nothing.
+func (b *Body) ended(s *segment, err error) {
 	b.mu.Lock()
 	delete(b.segs, s)
-	whole := b.allStored()
 	if b.spec.Closed {
 		for r := range b.readers {
 			r.nudge() // nothing more will come
 		}
 	}
-	b.mu.Unlock()
+	changed := errors.Is(err, ErrChanged)
 	switch {
-	case errors.Is(err, ErrChanged):
-		b.fail(err)
-	case whole:
-		b.finish()
-	case err == nil, errors.Is(err, errEnough), cancelled:
-		b.mu.Lock()
+	case changed:
+	case err == nil, errors.Is(err, errEnough), errors.Is(err, context.Canceled), errors.Is(err, ErrStopped),
+		b.length >= 0 && b.have.covers(0, b.length):
 		b.replan()
-		b.mu.Unlock()
 	default:
 		b.tryLater(err)
 	}
-	if !whole {
-		// What began or stopped within a block would hold memory for as long as
-		// nobody brings the rest of it.
-		b.spill(int(from / block.Size))
-		b.spill(int(s.pos / block.Size))
+	from, pos := int(s.asked/block.Size), int(s.pos/block.Size)
+	b.mu.Unlock()
+	if changed {
+		b.fail(err)
+	}
+	// What began or stopped within a block would hold memory for as long as
+	// nobody brings the rest of it.
+	b.spill(from)
+	b.spill(pos)
+	b.mu.Lock()
+	whole := b.allStored()
+	b.mu.Unlock()
+	if whole {
+		b.finish()
+	} else {
 		b.save()
 	}
+	b.mu.Lock()
+	b.busy--
+	b.mu.Unlock()
 	b.retire()
 }
 
-// tryLater plans the next attempt after a failed one, or gives up.
+// tryLater plans the next attempt after a failed one, or gives up. Callers
+// hold b.mu.
 func (b *Body) tryLater(cause error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	if b.trouble.IsZero() {
 		b.trouble = time.Now()
+		if errors.Is(cause, errSilent) {
+			b.trouble = b.trouble.Add(-b.m.cfg.Patience) // readers waited all the while
+		}
 	}
 	b.failures++
-	if b.retrying || b.err != nil || b.m.ctx.Err() != nil || len(b.readers) == 0 {
+	if b.retrying || b.err != nil || b.spec.Closed || len(b.readers) == 0 || !b.m.start() {
 		return
 	}
 	b.m.log.Debug("fetch broke", "err", cause, "failures", b.failures)
-	b.m.mu.Lock()
-	closed := b.m.closed
-	if !closed {
-		b.m.work.Add(1)
-	}
-	b.m.mu.Unlock()
-	if closed {
-		return
-	}
 	b.retrying = true
-	deadline := b.trouble.Add(b.m.cfg.Patience)
 	ctx, stop := context.WithCancel(b.m.ctx)
 	b.stopTry = stop
 	delay := backoff(b.failures)
 	go func() {
 		defer b.m.work.Done()
 		defer stop()
-		late := !b.pause(ctx, delay, deadline)
-		if late && ctx.Err() == nil {
+		if !b.pause(ctx, delay) && ctx.Err() == nil {
 			b.fail(fmt.Errorf("%w: %w", ErrUnavailable, cause))
 		}
 		b.mu.Lock()
@@ -89,28 +88,46 @@ func (b *Body) tryLater(cause error) {
 	}()
 }
 
-// pause waits for delay and then until the source may be tried again; false if
-// that is not before deadline.
-func (b *Body) pause(ctx context.Context, delay time.Duration, deadline time.Time) bool {
-	timer := time.NewTimer(max(0, time.Until(deadline)))
-	defer timer.Stop()
-	short := time.NewTimer(delay)
-	defer short.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return false
-	case <-short.C:
+// pause waits for delay and then until the source may be tried again. It
+// reports false when ctx ends or readers can't be made to wait any longer.
+func (b *Body) pause(ctx context.Context, delay time.Duration) bool {
+	for ready := b.spec.Source.Ready(); ; {
+		left := b.patience()
+		if left <= 0 {
+			return false
+		}
+		wait := left
+		if delay > 0 {
+			wait = min(delay, left)
+		}
+		timer := time.NewTimer(wait)
+		woken := ready
+		if delay > 0 {
+			woken = nil
+		}
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		case <-woken:
+			timer.Stop()
+			return true
+		case <-timer.C:
+			delay -= wait
+			ready = b.spec.Source.Ready()
+		}
 	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return false
-	case <-b.spec.Source.Ready():
-		return true
+}
+
+// patience is how much longer readers may be kept waiting. Another fetch of
+// the same body that brings something renews it.
+func (b *Body) patience() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.trouble.IsZero() {
+		return b.m.cfg.Patience
 	}
+	return time.Until(b.trouble.Add(b.m.cfg.Patience))
 }
 
 // backoff is the time before attempt n+1: at once for a connection that broke,
@@ -154,9 +171,14 @@ func (b *Body) finish() {
 		defer whole.Put(buf)
 		for i := next; i < len(blocks); i++ {
 			p := buf[:block.BlockLen(length, i)]
-			if err := b.readPiece(block.Piece{Len: len(p), Digest: blocks[i]}, p); err != nil || b.m.ctx.Err() != nil {
+			if err := b.readStored(blocks[i], p); err != nil || b.m.ctx.Err() != nil {
+				// Without the digest of the whole: nothing needs it yet. What was
+				// added to sum here can't be taken back.
+				b.mu.Lock()
+				b.sum, b.summed = nil, 0
+				b.mu.Unlock()
 				b.save()
-				return // without the digest of the whole: nothing needs it yet
+				return
 			}
 			sum.Write(p)
 		}

@@ -53,8 +53,9 @@ type Stream struct {
 	// Total is the length of the whole body, block.UnknownLength if not said.
 	Total int64
 	// Proven says that the authority vouched (by a strong validator) that these
-	// are bytes of the version asked for. Bytes of a stream that is not proven
-	// are compared with all that is held before any new one is believed.
+	// are bytes of the version asked for. A stream that is not proven must begin
+	// at 0: its bytes are compared with all that is held before any new one is
+	// believed.
 	Proven bool
 }
 
@@ -62,8 +63,9 @@ type Stream struct {
 type Source interface {
 	// Open returns a stream that holds the byte at from and, if the source can,
 	// ends before to (-1: the end of the body). A source that can't do ranges
-	// returns a stream from 0. Errors: ErrChanged if that version is gone; any
-	// other error is taken for a passing one and tried again.
+	// returns a stream from 0. If the body ends at or before from, the stream is
+	// empty and its Total says so. Errors: ErrChanged if that version is gone;
+	// any other error is taken for a passing one and tried again.
 	Open(ctx context.Context, from, to int64) (*Stream, error)
 	// Ranges reports whether Open can begin elsewhere than at 0.
 	Ranges() bool
@@ -75,13 +77,13 @@ type Source interface {
 // Config says how patient fills are. Start from DefaultConfig.
 type Config struct {
 	// Patience is how long readers are kept waiting for a byte while the
-	// source can't be reached.
+	// source can't be reached, or sends nothing.
 	Patience time.Duration
 	// SaveEvery is how often the manifest of a running fill is saved: what a
 	// kill -9 may cost.
 	SaveEvery time.Duration
-	// AskedLately is the time in which a second request for a body makes it
-	// worth finishing with no reader left.
+	// AskedLately is the time in which a second reader of a body makes it worth
+	// finishing with no reader left.
 	AskedLately time.Duration
 	// LittleLeft is the part of a body in per cent, and never less than one
 	// block, that is fetched to the end with no reader left.
@@ -96,7 +98,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Patience: 60 * time.Second, SaveEvery: time.Second, AskedLately: time.Minute,
-		LittleLeft: 10, Near: 256 << 10, Skip: 64 << 10, Fetches: 64,
+		LittleLeft: 10, Near: 256 << 10, Skip: 4 << 10, Fetches: 64,
 	}
 }
 
@@ -126,14 +128,18 @@ type Manager struct {
 	store   block.Store
 	log     *slog.Logger
 	metrics *metrics
+	memory  *memory
 
 	ctx    context.Context // of every fetch; ends with Close
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup
 
-	mu     sync.Mutex
-	byID   map[ID]*Body
-	closed bool
+	closing sync.Mutex // held while Close runs
+
+	mu      sync.Mutex // nothing else is locked or waited for while it is held
+	byID    map[ID]*Body
+	loading map[ID]chan struct{} // closed when the load is over
+	closed  bool
 }
 
 // New checks cfg and registers metrics. Close ends what the manager runs.
@@ -141,7 +147,7 @@ func New(cfg Config, store block.Store, log *slog.Logger, reg prometheus.Registe
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("fill config: %w", err)
 	}
-	m := &Manager{cfg: cfg, store: store, log: log.With("part", "fill"), byID: map[ID]*Body{}}
+	m := &Manager{cfg: cfg, store: store, memory: newMemory(), log: log.With("part", "fill"), byID: map[ID]*Body{}, loading: map[ID]chan struct{}{}}
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
 	var err error
 	if m.metrics, err = newMetrics(reg); err != nil {
@@ -161,6 +167,8 @@ func (m *Manager) Run(ctx context.Context) error {
 // Close stops every fetch, fails every waiting reader with ErrStopped, saves
 // what is held and returns when all of that is done.
 func (m *Manager) Close() {
+	m.closing.Lock()
+	defer m.closing.Unlock()
 	m.mu.Lock()
 	m.closed = true
 	bodies := slices.Collect(maps.Values(m.byID))
@@ -172,7 +180,20 @@ func (m *Manager) Close() {
 	m.work.Wait()
 	for _, b := range bodies {
 		b.settle()
+		b.drop()
+		b.leave()
 	}
+}
+
+// start counts one more thing for Close to wait for; false once it has begun.
+func (m *Manager) start() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return false
+	}
+	m.work.Add(1)
+	return true
 }
 
 // Bodies calls fn for every body that is being read or fetched.
@@ -189,5 +210,5 @@ func (m *Manager) Bodies(fn func(*Body)) {
 func (m *Manager) InUse(id ID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.byID[id] != nil
+	return m.byID[id] != nil || m.loading[id] != nil
 }

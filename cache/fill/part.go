@@ -1,7 +1,9 @@
 package fill
 
 import (
+	"bytes"
 	"sync"
+	"sync/atomic"
 
 	"preau/cache/block"
 )
@@ -20,8 +22,10 @@ var whole = sync.Pool{New: func() any { return new([block.Size]byte) }}
 type part struct {
 	chunks [block.Size / chunkSize]*[chunkSize]byte
 	have   spans         // within the block, in memory
-	onDisk []block.Piece // not loaded; offsets in the body
+	onDisk []block.Piece // in the store; offsets in the body
+	loaded bool          // onDisk is in memory too; must be so before bytes are added
 	stored bool          // the store has the whole block: kept for readers just behind
+	held   *atomic.Int64 // counts the chunks' bytes
 }
 
 // write puts p at off, which lies within the block.
@@ -31,6 +35,7 @@ func (pt *part) write(off int64, p []byte) {
 		i, at := off/chunkSize, off%chunkSize
 		if pt.chunks[i] == nil {
 			pt.chunks[i] = chunks.Get().(*[chunkSize]byte)
+			pt.held.Add(chunkSize)
 		}
 		n := copy(pt.chunks[i][at:], p)
 		p, off = p[n:], off+int64(n)
@@ -49,19 +54,12 @@ func (pt *part) read(off int64, p []byte) int {
 	return n
 }
 
-// equal reports whether the bytes in memory between off and off+len(p) are
-// those of p.
+// equal reports whether p is what is in memory at off; all of it must be there.
 func (pt *part) equal(off int64, p []byte) bool {
-	var buf [4096]byte
 	for len(p) > 0 {
-		held := pt.have.end(off)
-		if held == off {
-			next := pt.have.next(off, off+int64(len(p)))
-			p, off = p[next-off:], next
-			continue
-		}
-		n := pt.read(off, buf[:min(len(buf), len(p))])
-		if string(buf[:n]) != string(p[:n]) {
+		i, at := off/chunkSize, off%chunkSize
+		n := min(len(p), chunkSize-int(at))
+		if !bytes.Equal(pt.chunks[i][at:int(at)+n], p[:n]) {
 			return false
 		}
 		p, off = p[n:], off+int64(n)
@@ -74,6 +72,7 @@ func (pt *part) release() {
 	for i, c := range pt.chunks {
 		if c != nil {
 			chunks.Put(c)
+			pt.held.Add(-chunkSize)
 			pt.chunks[i] = nil
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"preau/cache/block"
 )
@@ -24,6 +25,8 @@ type Reader struct {
 	// guarded by b.mu
 	pos, end int64
 	waiting  bool
+	stuck    bool // it held up a fetch, and has not moved since
+	broken   bool // bytes it has had may be of another version than those to come
 }
 
 // NewReader reads from..to (-1: to the end of the body). The caller holds the
@@ -38,7 +41,11 @@ func (b *Body) NewReader(from, to int64) *Reader {
 	if b.readers == nil {
 		b.readers = map[*Reader]struct{}{}
 	}
+	if len(b.readers) == 0 && len(b.segs) == 0 && !b.retrying {
+		b.trouble, b.failures = time.Time{}, 0 // nobody has waited till now
+	}
 	b.readers[r] = struct{}{}
+	b.asked = [2]time.Time{b.asked[1], time.Now()}
 	b.replan()
 	return r
 }
@@ -74,7 +81,7 @@ func (r *Reader) CopyTo(ctx context.Context, w io.Writer) (int64, error) {
 		written += n
 		flushed = flushed && n == 0
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, errEnd):
 			return written, nil
 		case !errors.Is(err, errWait):
 			if err != nil {
@@ -103,7 +110,7 @@ func (r *Reader) Wait(ctx context.Context) error {
 	for {
 		_, err := r.step(nil)
 		switch {
-		case err == nil, errors.Is(err, io.EOF):
+		case err == nil, errors.Is(err, errEnd):
 			return nil
 		case !errors.Is(err, errWait):
 			return err
@@ -116,7 +123,10 @@ func (r *Reader) Wait(ctx context.Context) error {
 	}
 }
 
-var errWait = errors.New("not there yet")
+var (
+	errWait = errors.New("not there yet")
+	errEnd  = errors.New("end of the range") // not io.EOF, which a writer may return
+)
 
 // step writes what is held at the reader's place to w. With no w it only looks.
 func (r *Reader) step(w io.Writer) (int64, error) {
@@ -124,47 +134,25 @@ func (r *Reader) step(w io.Writer) (int64, error) {
 	b.mu.Lock()
 	r.waiting = false
 	end := min(r.end, b.end())
-	if r.pos >= end {
+	switch {
+	case r.pos >= end:
 		b.mu.Unlock()
-		return 0, io.EOF
+		return 0, errEnd
+	case r.broken:
+		b.mu.Unlock()
+		return 0, fmt.Errorf("%w: what was read of it is lost", ErrUnavailable)
 	}
 	i := int(r.pos / block.Size)
-	from, _ := b.extent(i)
-	if b.have.end(r.pos) > r.pos {
+	if held := b.have.end(r.pos); held > r.pos && !b.doubted(i) {
 		if w == nil {
 			b.mu.Unlock()
 			return 0, nil
 		}
-		pt := b.parts[i]
-		if pt != nil && len(pt.onDisk) > 0 && pt.have.end(r.pos-from) == r.pos-from {
-			b.load(i, pt)
-		}
-		if pt != nil && pt.have.end(r.pos-from) > r.pos-from {
-			buf := copies.Get().(*[copySize]byte)
-			defer copies.Put(buf)
-			n := pt.read(r.pos-from, buf[:min(copySize, end-r.pos)])
-			b.mu.Unlock()
-			k, err := w.Write(buf[:n])
-			r.advance(int64(k))
-			return int64(k), err
-		}
-		if i < len(b.blocks) && !b.blocks[i].IsZero() {
-			return r.fromStore(w, i, end)
-		}
-		// load found its piece gone: it is not held after all.
-		if b.have.end(r.pos) > r.pos {
-			b.mu.Unlock()
-			return 0, fmt.Errorf("byte %d is counted as held but is nowhere", r.pos)
-		}
+		return r.held(w, i, end)
 	}
-	if b.err != nil {
-		err := b.err
+	if err := b.hopeless(); err != nil {
 		b.mu.Unlock()
 		return 0, err
-	}
-	if b.spec.Closed && len(b.segs) == 0 {
-		b.mu.Unlock()
-		return 0, fmt.Errorf("%w: it is but a part of a body", ErrUnavailable)
 	}
 	r.waiting = true
 	if !b.coming(r.pos) {
@@ -174,42 +162,89 @@ func (r *Reader) step(w io.Writer) (int64, error) {
 	return 0, errWait
 }
 
-// fromStore writes what block i holds of the range. It is called with b.mu
-// held and gives it up.
-func (r *Reader) fromStore(w io.Writer, i int, end int64) (int64, error) {
+// hopeless says why no byte that is not held will come. Callers hold b.mu.
+func (b *Body) hopeless() error {
+	if b.err == nil && b.spec.Closed && len(b.segs) == 0 {
+		return fmt.Errorf("%w: it is but a part of a body", ErrUnavailable)
+	}
+	return b.err
+}
+
+// held writes what block i holds of the range up to end: from memory, or from
+// the store. It is called with b.mu held and gives it up.
+func (r *Reader) held(w io.Writer, i int, end int64) (int64, error) {
 	b := r.b
-	d := b.blocks[i]
 	from, to := b.extent(i)
+	pt := b.parts[i]
+	if pt != nil && pt.have.end(r.pos-from) > r.pos-from {
+		buf := copies.Get().(*[copySize]byte)
+		defer copies.Put(buf)
+		n := pt.read(r.pos-from, buf[:min(copySize, end-r.pos)])
+		b.mu.Unlock()
+		k, err := w.Write(buf[:n])
+		if err == nil && k < n {
+			err = io.ErrShortWrite
+		}
+		r.advance(int64(k))
+		return int64(k), err
+	}
+	if i < len(b.blocks) && !b.blocks[i].IsZero() {
+		d := b.blocks[i]
+		return r.fromStore(w, block.Piece{Off: from, Len: int(to - from), Digest: d}, end, func() { b.lost(i, d) })
+	}
+	if pt != nil {
+		for _, p := range pt.onDisk {
+			if p.Off <= r.pos && r.pos < p.Off+int64(p.Len) {
+				return r.fromStore(w, p, end, func() { b.lostPiece(i, p) })
+			}
+		}
+	}
+	err := b.err // its memory was given back when the box was stopped
+	if err == nil {
+		err = fmt.Errorf("byte %d is counted as held but is nowhere", r.pos)
+	}
+	b.mu.Unlock()
+	return 0, err
+}
+
+// fromStore writes what the stored piece p holds of the range; lost is called,
+// with b.mu held, when the store has it no more. fromStore is called with b.mu
+// held and gives it up.
+func (r *Reader) fromStore(w io.Writer, p block.Piece, end int64, lost func()) (int64, error) {
+	b := r.b
 	pos := r.pos
 	b.mu.Unlock()
-	bl, err := b.m.store.Open(d)
+	bl, err := b.m.store.Open(p.Digest)
 	var n int64
 	if err == nil {
-		if int64(bl.Len()) != to-from {
+		if bl.Len() != p.Len {
 			err = block.ErrNotFound
 		} else {
-			n, err = bl.WriteRange(w, int(pos-from), int(min(to, end)-pos))
+			n, err = bl.WriteRange(w, int(pos-p.Off), int(min(p.Off+int64(p.Len), end)-pos))
 		}
 		if cerr := bl.Close(); err == nil {
 			err = cerr
 		}
 	}
 	r.advance(n)
-	if errors.Is(err, block.ErrNotFound) {
-		b.lost(i, d)
-		b.mu.Lock()
-		losses := b.losses
-		b.mu.Unlock()
-		if losses > mostLosses {
-			return n, fmt.Errorf("%w: the disk loses what is stored: %w", ErrUnavailable, err)
-		}
-		return n, nil // the next step finds a hole and has it fetched
+	if !errors.Is(err, block.ErrNotFound) {
+		return n, err
 	}
-	return n, err
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lost()
+	if b.tooManyLost() {
+		return n, fmt.Errorf("%w: the disk loses what is stored: %w", ErrUnavailable, err)
+	}
+	return n, nil // the next step finds a hole and has it fetched
 }
 
 func (r *Reader) advance(n int64) {
+	if n == 0 {
+		return
+	}
 	r.b.mu.Lock()
 	r.pos += n
+	r.stuck = false
 	r.b.mu.Unlock()
 }

@@ -2,11 +2,9 @@ package fill
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"preau/cache/block"
@@ -17,25 +15,27 @@ import (
 // it comes.
 const readSize = 32 << 10
 
-// homelessParts is how many whole blocks a body keeps in memory when the disk
-// takes no more, and homelessWait how long the slowest reader may hold the
-// fetch up then.
-const (
-	homelessParts = 8
-	homelessWait  = 10 * time.Second
+var (
+	// errEnough ends a fetch that has met bytes that are held or being fetched.
+	errEnough = errors.New("met what is held")
+	// errSilent ends a fetch that brings nothing.
+	errSilent = errors.New("source is silent")
 )
-
-// errEnough ends a fetch that has met bytes that are held or being fetched.
-var errEnough = errors.New("met what is held")
 
 // segment is one fetch under way. pos and to are guarded by the body's lock.
 type segment struct {
 	ctx    context.Context
 	cancel context.CancelFunc
-	pos    int64 // of the next byte it brings
-	to     int64 // where it ends; endless if not known
+	silent *time.Timer // ends it when nothing comes
+	asked  int64       // the first byte it was asked for
+	until  int64       // and where it was asked to end; endless if it was not
+	pos    int64       // of the next byte it brings
+	to     int64       // where it ends; endless if not known
 	proven bool
-	check  []byte // bytes of a stored block that an unproven stream repeats
+
+	// The stored block that an unproven stream repeats now.
+	repeated *[block.Size]byte
+	repeats  int // its index; -1: none
 }
 
 // Feed hands the body a stream that is already open: the answer that told what
@@ -52,27 +52,22 @@ func (b *Body) Feed(st *Stream) {
 
 // begin starts a fetch of from..to. Callers hold b.mu.
 func (b *Body) begin(from, to int64, st *Stream) {
-	b.m.mu.Lock()
-	closed := b.m.closed
-	if !closed {
-		b.m.work.Add(1)
-	}
-	b.m.mu.Unlock()
-	if closed || b.err != nil {
-		if !closed {
-			b.m.work.Done()
-		}
+	if b.err != nil || !b.m.start() {
 		if st != nil {
 			_ = st.Body.Close() // never read
 		}
 		return
 	}
-	s := &segment{pos: from, to: to}
-	s.ctx, s.cancel = context.WithCancel(b.m.ctx)
+	s := &segment{asked: from, until: to, pos: from, to: to, repeats: -1}
+	var cancel context.CancelCauseFunc
+	s.ctx, cancel = context.WithCancelCause(b.m.ctx)
+	s.cancel = func() { cancel(nil) }
+	s.silent = time.AfterFunc(b.m.cfg.Patience, func() { cancel(errSilent) })
 	if b.segs == nil {
 		b.segs = map[*segment]struct{}{}
 	}
 	b.segs[s] = struct{}{}
+	b.busy++
 	b.m.metrics.fetching.Inc()
 	b.m.metrics.fetches.Inc()
 	if len(b.have) > 0 {
@@ -82,9 +77,15 @@ func (b *Body) begin(from, to int64, st *Stream) {
 		defer b.m.work.Done()
 		defer b.m.metrics.fetching.Dec()
 		err := b.fetch(s, st)
-		cancelled := s.ctx.Err() != nil
+		s.silent.Stop()
+		if s.ctx.Err() != nil && !errors.Is(err, ErrChanged) {
+			err = context.Cause(s.ctx)
+		}
 		s.cancel()
-		b.ended(s, from, err, cancelled)
+		if s.repeated != nil {
+			whole.Put(s.repeated)
+		}
+		b.ended(s, err)
 	}()
 }
 
@@ -96,7 +97,7 @@ func (b *Body) fetch(s *segment, st *Stream) error {
 			to = -1
 		}
 		var err error
-		if st, err = b.spec.Source.Open(s.ctx, s.pos, to); err != nil {
+		if st, err = b.spec.Source.Open(s.ctx, s.asked, to); err != nil {
 			return err
 		}
 	}
@@ -109,7 +110,18 @@ func (b *Body) fetch(s *segment, st *Stream) error {
 	}
 	buf := make([]byte, readSize)
 	for {
-		n, rerr := st.Body.Read(buf)
+		if b.m.memory.crowded() && b.begins(s) {
+			if err := b.m.memory.ease(s.ctx); err != nil {
+				return err
+			}
+		}
+		room, err := b.room(s, st)
+		if err != nil {
+			return err
+		}
+		s.silent.Reset(b.m.cfg.Patience)
+		n, rerr := st.Body.Read(buf[:room])
+		s.silent.Stop()
 		if n > 0 {
 			if err := b.take(s, buf[:n]); err != nil {
 				return err
@@ -125,6 +137,9 @@ func (b *Body) fetch(s *segment, st *Stream) error {
 		default:
 			return b.eof(s, st)
 		}
+		if st.To >= 0 && s.pos >= st.To {
+			return b.eof(s, st)
+		}
 	}
 }
 
@@ -132,19 +147,35 @@ func (b *Body) fetch(s *segment, st *Stream) error {
 func (b *Body) adopt(s *segment, st *Stream) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if st.Total >= 0 && st.To > st.Total {
+		return fmt.Errorf("source sends up to byte %d of %d", st.To, st.Total)
+	}
 	switch {
 	case st.Total < 0:
 	case b.length < 0:
-		if b.have.size() > 0 && b.have[len(b.have)-1].to > st.Total {
-			return fmt.Errorf("%w: more is held than its length of %d bytes", ErrChanged, st.Total)
+		if err := b.endsAt(st.Total); err != nil {
+			return err
 		}
-		b.length = st.Total
-		b.dirty = true
 	case b.length != st.Total:
 		return fmt.Errorf("%w: length %d became %d", ErrChanged, b.length, st.Total)
 	}
-	if st.From > s.pos {
-		return fmt.Errorf("source began at %d, asked for %d", st.From, s.pos)
+	switch {
+	case st.Total >= 0 && st.Total <= s.asked:
+		return errEnough // the end of the body is where we are
+	case st.From > s.asked:
+		return fmt.Errorf("source began at %d, asked for %d", st.From, s.asked)
+	case st.To >= 0 && st.To <= s.asked:
+		return fmt.Errorf("source ends at %d, asked for %d", st.To, s.asked)
+	case !st.Proven && (st.From > 0 || b.blindHole()) && !b.spec.Closed:
+		return errors.New("source sends a part that nothing vouches for")
+	}
+	if st.From < s.asked {
+		// It does not do ranges, whatever it says. If another fetch is on its
+		// way there, this one would only bring the same again.
+		b.deaf = b.deaf || s.asked-st.From > b.m.cfg.Skip
+		if b.planner().served(b.have, b.flying(s), s.asked, true) {
+			return errEnough
+		}
 	}
 	s.pos, s.proven = st.From, st.Proven
 	if st.To >= 0 {
@@ -155,125 +186,68 @@ func (b *Body) adopt(s *segment, st *Stream) error {
 	return nil
 }
 
-// take puts p, the bytes at s.pos, where they belong and wakes who waits for
-// them. It returns errEnough when the rest need not come.
-func (b *Body) take(s *segment, p []byte) error {
-	for len(p) > 0 {
-		i := int(s.pos / block.Size)
-		b.mu.Lock()
-		if b.length >= 0 && s.pos+int64(len(p)) > b.length {
-			b.mu.Unlock()
-			return fmt.Errorf("%w: source sends more than its length of %d bytes", ErrChanged, b.length)
-		}
-		_, blockEnd := b.extent(i)
-		if held := b.have.end(s.pos); held > s.pos {
-			n := min(int64(len(p)), held-s.pos, blockEnd-s.pos)
-			err := b.repeat(s, p[:n], held)
-			if err == nil {
-				s.pos += n
-			}
-			b.mu.Unlock()
-			if err != nil {
-				return err
-			}
-			p = p[n:]
-			continue
-		}
-		n := b.have.next(s.pos, min(s.pos+int64(len(p)), blockEnd)) - s.pos
-		pt := b.part(i)
-		if len(pt.onDisk) > 0 {
-			b.load(i, pt)
-		}
-		from, _ := b.extent(i)
-		pt.write(s.pos-from, p[:n])
-		b.have = b.have.add(s.pos, s.pos+n)
-		b.trouble, b.failures = time.Time{}, 0
-		for r := range b.readers {
-			if r.waiting && r.pos >= s.pos && r.pos < s.pos+n {
-				r.nudge()
-			}
-		}
-		s.pos += n
-		whole := b.wholePart(i)
-		b.mu.Unlock()
-		p = p[n:]
-		if whole {
-			if err := b.keep(s, i); err != nil {
-				return err
-			}
-		}
+// endsAt takes note of the body's length. Callers hold b.mu.
+func (b *Body) endsAt(length int64) error {
+	if n := len(b.have); n > 0 && b.have[n-1].to > length {
+		return fmt.Errorf("%w: more is held than its length of %d bytes", ErrChanged, length)
+	}
+	b.length, b.dirty = length, true
+	for r := range b.readers {
+		r.nudge() // those who wait at the end learn that it is one
 	}
 	return nil
 }
 
-// wholePart reports whether all bytes of block i are in memory and it is not
-// stored yet. Callers hold b.mu.
-func (b *Body) wholePart(i int) bool {
-	pt := b.parts[i]
-	from, to := b.extent(i)
-	if pt == nil || pt.stored || b.length < 0 && to-from < block.Size {
-		return false
+// blindHole reports whether there is a hole before something that is held,
+// other than blocks whose digests are known. Callers hold b.mu.
+func (b *Body) blindHole() bool {
+	var pos int64
+	for _, p := range b.have {
+		for ; pos < p.from; pos = (pos/block.Size + 1) * block.Size {
+			if !b.doubted(int(pos / block.Size)) {
+				return true
+			}
+		}
+		pos = p.to
 	}
-	if len(pt.onDisk) > 0 && b.have.covers(from, to) {
-		b.load(i, pt)
-	}
-	return pt.have.covers(0, to-from) && to > from
+	return false
 }
 
-// repeat deals with bytes that are held already, up to held: read over if
-// they are few or must be compared, else the fetch has brought enough. Callers
-// hold b.mu.
-func (b *Body) repeat(s *segment, p []byte, held int64) error {
-	if b.spec.Source.Ranges() && s.proven {
-		for o := range b.segs {
-			if o != s && o.pos >= s.pos && o.pos <= held && o.ctx.Err() == nil {
-				return errEnough // another fetch is bringing what follows
-			}
+// room says how much to read next: no further than to the next byte that is
+// held, so that little comes twice.
+func (b *Body) room(s *segment, st *Stream) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := int64(readSize)
+	if st.To >= 0 {
+		n = min(n, st.To-s.pos)
+	}
+	if held := b.have.end(s.pos); held > s.pos {
+		if b.enough(s, held) {
+			return 0, errEnough
 		}
-		if held-s.pos > b.m.cfg.Skip && len(s.check) == 0 {
-			return errEnough
-		}
+		return min(n, held-s.pos), nil
 	}
-	b.m.metrics.duplicates.Add(float64(len(p)))
-	if s.proven {
-		return nil
-	}
-	i := int(s.pos / block.Size)
-	from, to := b.extent(i)
-	if i < len(b.blocks) && !b.blocks[i].IsZero() {
-		s.check = append(s.check, p...)
-		if s.pos+int64(len(p)) == to {
-			same := block.Sum(s.check) == b.blocks[i]
-			s.check = s.check[:0]
-			if !same {
-				return fmt.Errorf("%w: block %d differs", ErrChanged, i)
-			}
-		}
-		return nil
-	}
-	pt := b.part(i)
-	if len(pt.onDisk) > 0 {
-		b.load(i, pt)
-	}
-	if !pt.equal(s.pos-from, p) {
-		return fmt.Errorf("%w: bytes at %d differ", ErrChanged, s.pos)
-	}
-	return nil
+	// At the very end: one more byte shows whether it is one.
+	return max(1, b.have.next(s.pos, s.pos+n)-s.pos), nil
 }
 
 // eof is the end of a stream: of the body too, if that was not known before.
 func (b *Body) eof(s *segment, st *Stream) error {
 	b.mu.Lock()
-	if st.To >= 0 && s.pos < st.To {
+	end := st.To
+	if end < 0 {
+		end = b.length
+	}
+	if end >= 0 && s.pos < end {
 		b.mu.Unlock()
-		return fmt.Errorf("stream ended at byte %d of %d: %w", s.pos, st.To, io.ErrUnexpectedEOF)
+		return fmt.Errorf("stream ended at byte %d of %d: %w", s.pos, end, io.ErrUnexpectedEOF)
 	}
 	last := -1
-	if b.length < 0 && st.To < 0 {
-		b.length = s.pos
-		b.dirty = true
-		for r := range b.readers {
-			r.nudge() // those who wait at the end learn that it is one
+	if end < 0 && s.pos != s.until { // else it is but the end of what was asked for
+		if err := b.endsAt(s.pos); err != nil {
+			b.mu.Unlock()
+			return err
 		}
 		if s.pos%block.Size != 0 {
 			last = int(s.pos / block.Size)
@@ -285,112 +259,4 @@ func (b *Body) eof(s *segment, st *Stream) error {
 		return b.keep(s, last)
 	}
 	return nil
-}
-
-// keep stores block i, all of which is in memory.
-func (b *Body) keep(s *segment, i int) error {
-	b.mu.Lock()
-	pt := b.parts[i]
-	from, to := b.extent(i)
-	buf := whole.Get().(*[block.Size]byte)
-	defer whole.Put(buf)
-	p := buf[:to-from]
-	pt.read(0, p)
-	want, expected := b.expect[i]
-	b.mu.Unlock()
-
-	d := block.Sum(p)
-	if expected && d != want {
-		return fmt.Errorf("%w: block %d is not the one that was lost", ErrChanged, i)
-	}
-	// Not the fetch's context: the last reader may leave with the last byte,
-	// which ends the fetch, and these bytes have crossed the line.
-	seg, err := b.m.store.Put(context.WithoutCancel(s.ctx), b.spec.Ring, d, p)
-	if err != nil {
-		return b.shelter(s, i, err)
-	}
-	b.mu.Lock()
-	b.own(i)
-	b.blocks[i], pt.stored = d, true
-	delete(b.expect, i)
-	b.touch(seg)
-	b.dirty = true
-	b.recent = append(b.recent, i)
-	for len(b.recent) > 2 {
-		b.forget(b.recent[0])
-		b.recent = b.recent[1:]
-	}
-	b.mu.Unlock()
-	b.addToSum(i, p)
-	b.mu.Lock()
-	due := time.Since(b.saved) >= b.m.cfg.SaveEvery
-	b.mu.Unlock()
-	if due {
-		b.save()
-	}
-	return nil
-}
-
-// forget drops the memory of part i. Callers hold b.mu.
-func (b *Body) forget(i int) {
-	if pt := b.parts[i]; pt != nil {
-		pt.release()
-		delete(b.parts, i)
-	}
-}
-
-// shelter keeps a whole block in memory that the store would not take, so that
-// the class that is here gets it though nothing is kept. The fetch waits for
-// its readers then instead of running ahead of them.
-func (b *Body) shelter(s *segment, i int, cause error) error {
-	b.mu.Lock()
-	b.homeless = append(b.homeless, i)
-	if len(b.homeless) == 1 {
-		b.m.log.Warn("a body is passed through: its blocks can't be kept", "err", cause)
-	}
-	b.mu.Unlock()
-	for waited := time.Duration(0); ; waited += 20 * time.Millisecond {
-		b.mu.Lock()
-		if len(b.homeless) < homelessParts {
-			b.mu.Unlock()
-			return nil
-		}
-		from, to := b.extent(b.homeless[0])
-		behind := false
-		for r := range b.readers {
-			behind = behind || r.pos >= from && r.pos < to
-		}
-		if !behind || waited >= homelessWait {
-			b.have = b.have.remove(from, to)
-			b.forget(b.homeless[0])
-			b.homeless = slices.Delete(b.homeless, 0, 1)
-			b.mu.Unlock()
-			return nil
-		}
-		b.mu.Unlock()
-		select {
-		case <-s.ctx.Done():
-			return s.ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// addToSum takes block i into the whole body's digest if it is its turn.
-func (b *Body) addToSum(i int, p []byte) {
-	b.mu.Lock()
-	if b.summed != i || b.summing || !b.sha256.IsZero() {
-		b.mu.Unlock()
-		return
-	}
-	if b.sum == nil {
-		b.sum = sha256.New()
-	}
-	b.summing = true
-	b.mu.Unlock()
-	b.sum.Write(p)
-	b.mu.Lock()
-	b.summing = false
-	b.summed++
-	b.mu.Unlock()
 }

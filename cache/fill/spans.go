@@ -67,6 +67,9 @@ func (s spans) add(from, to int64) spans {
 
 // remove returns s without from..to.
 func (s spans) remove(from, to int64) spans {
+	if from >= to {
+		return s
+	}
 	var out spans
 	for _, p := range s {
 		if p.to <= from || p.from >= to {

@@ -150,5 +150,12 @@ func (s *Store) manifestChanges(o *Object, m block.Manifest) ([]Change, error) {
 			changes = append(changes, Change{Key: key, Value: value})
 		}
 	}
-	return changes, nil
+	// A body whose end was not known may turn out shorter than what was saved.
+	for n := (len(m.Blocks) + pageBlocks - 1) / pageBlocks; ; n++ {
+		key := pageKey(o.ID, uint32(n))
+		if _, err := s.kv.Get(key); err != nil {
+			return changes, nil
+		}
+		changes = append(changes, Change{Key: key, Delete: true})
+	}
 }

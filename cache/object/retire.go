@@ -231,6 +231,16 @@ func (s *Store) Retired(ctx context.Context, seg block.Segment) {
 // Restore puts back an object that was found beside its blocks, after the
 // metadata was lost. seg is where the record lay.
 func (s *Store) Restore(ctx context.Context, o *Object, m block.Manifest, seg func(block.Digest) (block.Segment, bool)) error {
+	have, err := s.read(o.Key)
+	if err != nil {
+		return err
+	}
+	for _, x := range have {
+		// Records of versions that were replaced lie about until their segment goes.
+		if sameVariant(x, o) && x.ResponseTime.After(o.ResponseTime) {
+			return nil
+		}
+	}
 	if err := s.Put(ctx, o); err != nil {
 		return err
 	}
@@ -242,6 +252,6 @@ func (s *Store) Restore(ctx context.Context, o *Object, m block.Manifest, seg fu
 			list = append(list, n)
 		}
 	}
-	_, err := s.SaveManifest(ctx, o.Key, o.ID, m, list)
+	_, err = s.SaveManifest(ctx, o.Key, o.ID, m, list)
 	return err
 }

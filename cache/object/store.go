@@ -195,7 +195,7 @@ func (s *Store) Put(_ context.Context, o *Object) error {
 	return s.edit(o.Key, func(set Set) (Set, []Change, error) {
 		var gone []Change
 		set = slices.DeleteFunc(set, func(x *Object) bool {
-			same := x.VaryKey == o.VaryKey && slices.Equal(x.VaryNames, o.VaryNames) || x.ID == o.ID
+			same := sameVariant(x, o) || x.ID == o.ID
 			if same && x.ID != o.ID {
 				gone = append(gone, s.forget(x)...)
 				s.metrics.removed.WithLabelValues("replaced").Inc()
@@ -205,6 +205,7 @@ func (s *Store) Put(_ context.Context, o *Object) error {
 		set = slices.Insert(set, 0, o)
 		for len(set) > MaxVariants {
 			gone = append(gone, s.forget(set[len(set)-1])...)
+			s.metrics.removed.WithLabelValues("replaced").Inc()
 			set = set[:len(set)-1]
 		}
 		if o.Lists != "" {
@@ -212,6 +213,11 @@ func (s *Store) Put(_ context.Context, o *Object) error {
 		}
 		return set, gone, nil
 	})
+}
+
+// sameVariant reports whether a and b, of one key, answer the same requests.
+func sameVariant(a, b *Object) bool {
+	return a.VaryKey == b.VaryKey && slices.Equal(a.VaryNames, b.VaryNames)
 }
 
 // Update replaces the stored object with o's ID; one that is gone stays gone
@@ -222,12 +228,10 @@ func (s *Store) Update(_ context.Context, o *Object) error {
 		if i < 0 {
 			return nil, nil, ErrNotFound
 		}
-		// A manifest may have been saved since o was read.
-		if c := *set[i]; true {
-			n := *o
-			n.Inline, n.Length, n.Complete = c.Inline, c.Length, c.Complete
-			o = &n
-		}
+		// Since o was read a manifest may have been saved, or its blocks moved.
+		n, now := *o, set[i]
+		n.Inline, n.Length, n.Complete, n.Ring = now.Inline, now.Length, now.Complete, now.Ring
+		o = &n
 		set[i] = o
 		if i > 0 { // it was vouched for just now: newest first
 			copy(set[1:i+1], set[:i])

@@ -49,6 +49,16 @@ func (k keeper) Moved(ctx context.Context, from block.Segment, moves []badgerblo
 	return nil
 }
 
+// Relabelled is Moved without copies: the records are still beside the blocks.
+func (k keeper) Relabelled(ctx context.Context, from, to block.Segment, kept []block.Digest) error {
+	list := make([]object.Move, len(kept))
+	for i, d := range kept {
+		list[i] = object.Move{Digest: d, To: to}
+	}
+	_, err := k.s.objects.Moved(ctx, from, list)
+	return err
+}
+
 func (k keeper) Retired(ctx context.Context, seg block.Segment) { k.s.objects.Retired(ctx, seg) }
 
 // policy gives the objects' hashes the policy's type.

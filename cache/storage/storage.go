@@ -182,6 +182,10 @@ func (s *Storage) Create(ctx context.Context, o *object.Object) error {
 // Body opens the body of o, which src can fetch; the caller releases it.
 func (s *Storage) Body(o *object.Object, src fill.Source) (*fill.Body, error) {
 	return s.fills.Open(fill.ID(o.ID), func() (fill.Spec, error) {
+		// A manifest may have been saved since o was looked up.
+		if set, err := s.objects.Lookup(o.Key); err == nil && set.ByID(o.ID) != nil {
+			o = set.ByID(o.ID)
+		}
 		m, err := s.objects.Manifest(o)
 		if err != nil {
 			return fill.Spec{}, err
