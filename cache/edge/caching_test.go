@@ -26,8 +26,8 @@ func TestMissThenHit(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond) // Age counts whole seconds
 	second := w.get("/a?x=1")
 	w.want(second, 200, "v1", "hit", "ttl=", "detail=local")
-	if second.header.Get("Age") != "1" {
-		t.Errorf("Age = %q, want 1", second.header.Get("Age"))
+	if age := second.header.Get("Age"); age == "" || age == "0" {
+		t.Errorf("Age = %q, want 1 or more", age)
 	}
 	w.want(w.get("/a?x=2"), 200, "v2", "fwd=uri-miss")
 	w.want(w.get("/a?x=1", "Cache-Control", "no-cache"), 200, "v3", "fwd=request")

@@ -49,7 +49,7 @@ func TestHerdCrossesTheLineOnce(t *testing.T) {
 		"weak tag":     {"ETag", `W/"v"`, "Cache-Control", "max-age=60"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			size := 2 * mib
+			size := mib
 			if name == "strong tag" && !testing.Short() {
 				size = 8 * mib
 			}

@@ -130,6 +130,12 @@ func (s *source) stream(resp *http.Response, got rfc9111.Response, from int64, u
 			s.deaf.Store(true)
 		}
 		return &fill.Stream{Body: resp.Body, To: resp.ContentLength, Total: resp.ContentLength, Proven: s.strong}, nil
+	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && s.o.Length < 0:
+		// All there is was held already, and nobody knew that it was all.
+		if _, _, total, err := rfc9111.ParseContentRange(resp.Header.Get("Content-Range")); err == nil && total >= 0 && total <= from {
+			_ = resp.Body.Close() // it says no more
+			return &fill.Stream{Body: http.NoBody, From: total, To: total, Total: total, Proven: true}, nil
+		}
 	case rfc9111.FailureStatus(resp.StatusCode), resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusRequestTimeout:
 		return nil, fmt.Errorf("the site answers %d", resp.StatusCode)
 	}

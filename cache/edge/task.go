@@ -192,19 +192,14 @@ func (t *task) keep(f *flight, resp *http.Response, got rfc9111.Response) bool {
 
 // open stores o and begins its fill with the stream that is open.
 func (t *task) open(o *object.Object, stream *fill.Stream) (*fill.Body, bool) {
-	if err := t.store.Create(context.Background(), o); err != nil {
-		t.h.log.Debug("a response can't be kept", "site", t.site.Name, "err", err)
-		return nil, false
-	}
-	body, err := t.store.Body(o, t.source(o))
-	if err != nil {
-		t.h.log.Debug("a body can't be kept", "site", t.site.Name, "err", err)
-		return nil, false
-	}
 	if o.Complete {
 		_ = stream.Body.Close() // there is nothing in it
-	} else {
-		body.Feed(stream)
+		stream = nil
+	}
+	body, err := t.store.Create(context.Background(), o, t.source(o), stream)
+	if err != nil {
+		t.h.log.Debug("a response can't be kept", "site", t.site.Name, "err", err)
+		return nil, false
 	}
 	return body, true
 }

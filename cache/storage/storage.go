@@ -173,10 +173,24 @@ func (s *Storage) TooLarge(length int64) bool {
 	return length > s.blocks.Usage().BudgetBytes/2
 }
 
-// Create stores a new object, whose ring it chooses.
-func (s *Storage) Create(ctx context.Context, o *object.Object) error {
+// Create stores a new object, whose ring it chooses, and opens its body, which
+// the caller releases. The stream, if not nil, is the body's beginning; it
+// stays the caller's if there is an error.
+func (s *Storage) Create(ctx context.Context, o *object.Object, src fill.Source, stream *fill.Stream) (*fill.Body, error) {
 	o.Ring = s.policy.Admit(evict.Key(o.Key.Hash()), o.Size())
-	return s.objects.Put(ctx, o)
+	// The body first: whoever finds the object must find its fetch under way.
+	body, err := s.Body(o, src)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.objects.Put(ctx, o); err != nil {
+		body.Release()
+		return nil, err
+	}
+	if stream != nil {
+		body.Feed(stream)
+	}
+	return body, nil
 }
 
 // Body opens the body of o, which src can fetch; the caller releases it.
