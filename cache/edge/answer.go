@@ -133,7 +133,7 @@ func (x *exchange) miss(fwd string) bool {
 func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool {
 	f, leader := x.h.join(x, o)
 	if f == nil {
-		return true // shutting down
+		return x.h.ctx.Err() != nil // shutting down, else to be looked up anew
 	}
 	defer f.leave()
 	if !x.wait(f, leader) {

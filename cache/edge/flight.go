@@ -116,7 +116,7 @@ func (f *flight) take(leader bool) *http.Response {
 }
 
 // join returns the flight for what x asks and whether x leads it. nil means
-// that the handler is closing.
+// that the handler is closing, or that what was looked up is out of date.
 func (h *Handler) join(x *exchange, o *object.Object) (*flight, bool) {
 	if x.r.Header.Get("Authorization") != "" {
 		// RFC 9111 §3.5: hardly ever for anyone else.
@@ -154,8 +154,23 @@ func (h *Handler) refresh(x *exchange, o *object.Object) {
 	}
 }
 
+// overtaken reports whether a flight has landed since o, or nothing, was looked
+// up: what it brought must not be fetched again.
+func (x *exchange) overtaken(o *object.Object) bool {
+	set, err := x.store.Objects().Lookup(x.key)
+	if err != nil {
+		return false
+	}
+	now := x.selectVariant(set)
+	if now == nil || o == nil {
+		return now != nil
+	}
+	return now.ID != o.ID || !now.ResponseTime.Equal(o.ResponseTime)
+}
+
 // begin joins the flight with that key, or starts one and leads it. A private
-// one is nobody else's.
+// one is nobody else's. It returns nil if the handler is closing, or if what x
+// looked up is out of date.
 func (h *Handler) begin(x *exchange, o *object.Object, key flightKey, private bool) (f *flight, leader bool) {
 	ctx, cancel := context.WithCancel(h.ctx)
 	f = &flight{
@@ -176,6 +191,11 @@ func (h *Handler) begin(x *exchange, o *object.Object, key flightKey, private bo
 			h.mu.Unlock()
 			cancel()
 			return other, false
+		}
+		if x.overtaken(o) {
+			h.mu.Unlock()
+			cancel()
+			return nil, false
 		}
 		h.flights[key] = f
 	}

@@ -178,6 +178,7 @@ func TestOriginDiesAndComesBack(t *testing.T) {
 	}
 	if got := w.up.ReceivedBytes(); got > int64(len(data))*102/100 {
 		t.Errorf("%d bytes crossed the line", got)
+		w.wantAsked(3)
 	}
 }
 

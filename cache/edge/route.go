@@ -91,7 +91,6 @@ type exchange struct {
 	part   *part      // where a fragment fetched for this request lies
 	body   *fill.Body // the body that a flight opened for this request, held by the flight
 	start  time.Time
-	object *object.Object // what is being served
 
 	cookies []string // Set-Cookie that the site sent this client and nobody else
 }

@@ -20,7 +20,6 @@ import (
 // validated for this request, so that its Age is told. false means that
 // nothing was sent and another attempt should be made.
 func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string, aged bool) bool {
-	x.object = o
 	h := x.w.Header()
 	for k, v := range o.Header {
 		h[k] = v[:len(v):len(v)] // shared by all who get it: an append must copy
@@ -154,8 +153,8 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 		}
 	}
 	x.begin(status, result)
-	n, err := reader.CopyTo(x.r.Context(), x.w)
-	x.sent(cs.Detail, n)
+	reader.Count(func(n int64) { x.sent(cs.Detail, n) })
+	_, err := reader.CopyTo(x.r.Context(), x.w)
 	x.outdated(o, err)
 	x.finish(err)
 	return true
@@ -216,10 +215,9 @@ func (x *exchange) serveParts(o *object.Object, body *fill.Body, spans []rfc9111
 			break
 		}
 		reader := body.NewReader(s.Off, s.Off+s.Len)
-		var n int64
-		n, err = reader.CopyTo(x.r.Context(), x.w)
+		reader.Count(func(n int64) { x.sent(cs.Detail, n) })
+		_, err = reader.CopyTo(x.r.Context(), x.w)
 		reader.Close()
-		x.sent(cs.Detail, n)
 		if err != nil {
 			break
 		}
@@ -268,22 +266,10 @@ func (x *exchange) notBegun(err error) bool {
 	case x.r.Context().Err() != nil:
 		return true
 	case errors.Is(err, fill.ErrChanged):
-		x.dropChanged()
 		return false
 	}
 	x.noAnswer(err)
 	return true
-}
-
-// dropChanged forgets the object that is being served: its version is gone, and
-// where only its bytes could tell, nobody else has noticed.
-func (x *exchange) dropChanged() {
-	if x.object == nil || x.store == nil {
-		return
-	}
-	if err := x.store.Objects().Remove(context.Background(), x.object.Key, x.object.ID, "changed"); err != nil {
-		x.h.log.Warn("an outdated response could not be removed", "site", x.site.Name, "err", err)
-	}
 }
 
 // begin sends the head of the response.
@@ -301,9 +287,6 @@ func (x *exchange) clear() { clear(x.w.Header()) }
 func (x *exchange) finish(err error) {
 	if err == nil {
 		return
-	}
-	if errors.Is(err, fill.ErrChanged) {
-		x.dropChanged()
 	}
 	if x.r.Context().Err() == nil && !errors.Is(err, context.Canceled) {
 		x.h.log.Debug("a response broke off", "site", x.site.Name, "err", err)

@@ -19,8 +19,9 @@ var copies = sync.Pool{New: func() any { return new([copySize]byte) }}
 
 // Reader reads one range of a body. It is for one goroutine.
 type Reader struct {
-	b    *Body
-	wake chan struct{}
+	b     *Body
+	wake  chan struct{}
+	count func(int64)
 
 	// guarded by b.mu
 	pos, end int64
@@ -69,6 +70,10 @@ func (r *Reader) nudge() {
 // flusher is what http.ResponseWriter offers beside Write.
 type flusher interface{ Flush() }
 
+// Count has CopyTo call fn with the number of bytes after each write, so that
+// what a slow reader gets shows while it gets it. It is called before CopyTo.
+func (r *Reader) Count(fn func(n int64)) { r.count = fn }
+
 // CopyTo writes the range to w as its bytes become available, and returns how
 // many were written. Before it waits it flushes w. Errors: ErrChanged,
 // ErrUnavailable, ErrStopped, ctx's, or w's.
@@ -79,6 +84,9 @@ func (r *Reader) CopyTo(ctx context.Context, w io.Writer) (int64, error) {
 	for {
 		n, err := r.step(w)
 		written += n
+		if n > 0 && r.count != nil {
+			r.count(n)
+		}
 		flushed = flushed && n == 0
 		switch {
 		case errors.Is(err, errEnd):

@@ -8,7 +8,10 @@
 // value log, and blocks are read from the value log by descriptors of our own,
 // with sendfile where the client's connection allows it. Room is made by
 // retiring a ring's oldest segment: a Keeper says what of it is worth keeping,
-// that is put again into the newest, and the folder is removed.
+// that is put again into a newer one, and the folder is removed. If nearly all
+// of it is worth keeping, nothing is copied: the folder gets a new name, by
+// which it is the ring's newest. At no time do the segments, with what is
+// allocated for those being written or about to be, exceed the budget.
 //
 // What is here that Badger would do otherwise, and why:
 //
@@ -28,9 +31,10 @@
 // Metrics: preau_block_puts_total{result="stored|present|refused|failed"},
 // preau_block_put_bytes_total, preau_block_verified_bytes_total,
 // preau_block_damaged_total, preau_block_retired_segments_total,
-// preau_block_moved_bytes_total, preau_block_scrubbed_bytes_total,
-// preau_block_disk_bytes, preau_block_budget_bytes,
-// preau_block_ring_bytes{ring}, preau_block_segments, preau_block_full.
+// preau_block_relabelled_segments_total, preau_block_moved_bytes_total,
+// preau_block_scrubbed_bytes_total, preau_block_disk_bytes,
+// preau_block_budget_bytes, preau_block_ring_bytes{ring},
+// preau_block_segments, preau_block_full.
 package badgerblock
 
 import (
@@ -86,13 +90,21 @@ type Keeper interface {
 	// over for the one that uses most.
 	NextRing(used []int64) block.Ring
 	// Retire returns which blocks of segment s of ring r to carry forward. An
-	// error leaves s where it is.
+	// error leaves s where it is. Where room is short, or nearly all is kept,
+	// all blocks may go to the ring that most are to go to.
 	Retire(ctx context.Context, r block.Ring, s block.Segment) ([]Keep, error)
 	// Moved tells where blocks went, before their old segment is removed. What
 	// Retire asked for and moves lacks turned out to be damaged or gone. An
 	// error leaves the segment where it is. It is also called when a few
 	// nearly empty segments are put together, without Retire.
 	Moved(ctx context.Context, from block.Segment, moves []Move) error
+	// Relabelled tells that segment from, with the blocks of it that are kept
+	// and all records, becomes segment to, in place of Moved. Nothing was
+	// copied, so the records need not be put again. It is called before the
+	// change; an error leaves the segment where it is. Should the process be
+	// killed before Retired(from), from may still be there and to never exist,
+	// so from must not be forgotten yet; to is not used for anything else.
+	Relabelled(ctx context.Context, from, to block.Segment, kept []block.Digest) error
 	// Retired tells that segment s is gone.
 	Retired(ctx context.Context, s block.Segment)
 }
@@ -108,20 +120,25 @@ type Store struct {
 	lock    *os.File
 	space   func(dir string) (free, total int64, err error)
 
-	rings   []*ring
-	list    atomic.Pointer[[]*segment] // newest first; replaced, never changed
-	listMu  sync.Mutex                 // held to replace it
-	next    block.Segment              // guarded by listMu
-	stored  block.Segment              // what the file next says
-	foreign int64                      // disk space of what is not a segment
-	pending atomic.Int64               // disk space of removed segments still read
+	rings    []*ring
+	carriers []*ring                    // like rings, for what is carried forward
+	list     atomic.Pointer[[]*segment] // newest first; replaced, never changed
+	listMu   sync.Mutex                 // held to replace it
+	next     block.Segment              // guarded by listMu
+	stored   block.Segment              // what the file next says
+	foreign  int64                      // disk space of what is not a segment
+	pending  atomic.Int64               // disk space of removed segments still read
+
+	claimMu  sync.Mutex
+	claimed  atomic.Int64 // disk space set aside for segments about to be created; added to with claimMu held
+	toCreate int64        // how many of these the retirement under way may still create; guarded by trim
 
 	flightMu sync.Mutex
 	flight   map[block.Digest]*request
 
 	trim       chan struct{} // holds a token while room is made
-	fruitless  int           // guarded by trim: retirements that freed nothing
-	stuckUntil time.Time     // guarded by trim
+	stuckUntil time.Time     // guarded by trim, as is the next
+	stuckFor   time.Duration // 0 unless the last attempt failed
 	full       atomic.Bool
 
 	wake    chan struct{}
@@ -130,6 +147,7 @@ type Store struct {
 	writes  sync.RWMutex // held for reading while writing, for writing by Close
 
 	buffers buffers
+	step    func(name string) // for tests: called between the steps of a relabelling
 }
 
 var _ block.Store = (*Store)(nil)
@@ -174,6 +192,7 @@ func open(cfg Config, keeper Keeper, log *slog.Logger, reg prometheus.Registerer
 	s.buffers.init()
 	for i, r := range cfg.Rings {
 		s.rings = append(s.rings, &ring{number: block.Ring(i), name: r.Name})
+		s.carriers = append(s.carriers, &ring{number: block.Ring(i), name: r.Name})
 	}
 	s.list.Store(&[]*segment{})
 	met, err := newMetrics(s, reg)
@@ -227,7 +246,7 @@ func (s *Store) Close() error {
 	s.writes.Lock() // until the last write has ended
 	defer s.writes.Unlock()
 	var errs []error
-	for _, r := range s.rings {
+	for _, r := range slices.Concat(s.rings, s.carriers) {
 		r.mu.Lock()
 		r.fillUp()
 		r.mu.Unlock()
@@ -257,7 +276,7 @@ func (s *Store) replaceList(fn func(old []*segment) []*segment) []*segment {
 	defer s.listMu.Unlock()
 	old := s.all()
 	fresh := fn(slices.Clone(old))
-	slices.SortFunc(fresh, func(a, b *segment) int { return cmp.Compare(b.id, a.id) })
+	slices.SortFunc(fresh, func(a, b *segment) int { return cmp.Compare(b.id(), a.id()) })
 	s.list.Store(&fresh)
 	return old
 }
@@ -291,7 +310,7 @@ func (s *Store) Has(d block.Digest) (block.Segment, bool) {
 		return 0, false
 	}
 	defer g.release()
-	return g.id, true
+	return g.id(), true
 }
 
 // Drop implements block.Store. It holds after a restart too, unless the
@@ -311,7 +330,7 @@ func (s *Store) Drop(d block.Digest) {
 // Each calls fn for every block in segment seg, in no particular order.
 func (s *Store) Each(ctx context.Context, seg block.Segment, fn func(d block.Digest, length int) error) error {
 	for _, g := range s.all() {
-		if g.id != seg || !g.hold() {
+		if g.id() != seg || !g.hold() {
 			continue
 		}
 		defer g.release()
@@ -337,11 +356,11 @@ func (s *Store) Records(ctx context.Context, fn func(seg block.Segment, key, val
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return fn(g.id, key, value)
+			return fn(g.id(), key, value)
 		})
 		g.release()
 		if err != nil {
-			return fmt.Errorf("records of segment %d: %w", g.id, err)
+			return fmt.Errorf("records of segment %d: %w", g.id(), err)
 		}
 	}
 	return nil
@@ -351,7 +370,7 @@ func (s *Store) Records(ctx context.Context, fn func(seg block.Segment, key, val
 func (s *Store) Segments() []block.Segment {
 	var ids []block.Segment
 	for _, g := range slices.Backward(s.all()) {
-		ids = append(ids, g.id)
+		ids = append(ids, g.id())
 	}
 	return ids
 }

@@ -81,7 +81,7 @@ func TestFullDisk(t *testing.T) {
 	k.mu.Lock()
 	k.err = nil
 	k.mu.Unlock()
-	s.stuckUntil = s.stuckUntil.Add(-stuckFor)
+	s.stuckUntil = s.stuckUntil.Add(-maxStuck)
 	if n := put(s, 300); n > 0 {
 		t.Errorf("%d of 300 blocks refused with room again", n)
 	}

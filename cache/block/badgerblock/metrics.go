@@ -16,6 +16,7 @@ type metrics struct {
 	verified prometheus.Counter
 	damaged  prometheus.Counter
 	retired  prometheus.Counter
+	relabels prometheus.Counter
 	moved    prometheus.Counter
 	scrubbed prometheus.Counter
 }
@@ -50,6 +51,7 @@ func newMetrics(s *Store, reg prometheus.Registerer) (*metrics, error) {
 	m.verified = counter("preau_block_verified_bytes_total", "Bytes checked against a digest or checksum while reading.")
 	m.damaged = counter("preau_block_damaged_total", "Blocks found damaged and dropped.")
 	m.retired = counter("preau_block_retired_segments_total", "Segments retired to make room.")
+	m.relabels = counter("preau_block_relabelled_segments_total", "Segments renamed to the end of a ring, as nearly all of them is kept.")
 	m.moved = counter("preau_block_moved_bytes_total", "Bytes carried forward out of retired segments.")
 	m.scrubbed = counter("preau_block_scrubbed_bytes_total", "Bytes read again in search of damage.")
 	gauge("preau_block_disk_bytes", "Disk space in use.", nil, func() float64 { return float64(s.used()) })

@@ -60,7 +60,7 @@ func (s *Store) put(ctx context.Context, r block.Ring, d block.Digest, p []byte)
 		}
 		if g, _, ok := s.find(d, true); ok {
 			defer g.release()
-			return g.id, false, nil
+			return g.id(), false, nil
 		}
 		q := &request{pair: pair{blockKey(d), p}, digest: d, ready: make(chan struct{})}
 		s.flightMu.Lock()
@@ -114,14 +114,16 @@ func recordRequest(key, value []byte) *request {
 
 // write puts qs into r and waits until each has its result. What several
 // callers bring while one of them is writing goes into the next transaction
-// together. moving is for what is carried forward: it may use the room that is
-// kept for that, and makes none.
+// together. moving is for what is carried forward: it has segments of its own,
+// lest others take the room that was claimed for it, and makes no room.
 func (s *Store) write(ctx context.Context, r *ring, qs []*request, moving bool) {
 	if moving = moving || isMoving(ctx); !moving {
 		// What moves does so within a write or within Run, both of which
 		// Close waits for; to wait again here would be to wait for Close.
 		s.writes.RLock()
 		defer s.writes.RUnlock()
+	} else {
+		r = s.carriers[r.number]
 	}
 	if s.closed.Load() {
 		for _, q := range qs {
@@ -159,14 +161,15 @@ func (s *Store) drain(r *ring, qs []*request, moving bool) bool {
 			continue
 		}
 		// The first in the queue does not fit.
-		if !s.roomFor(moving) {
-			if moving {
-				r.fail(qs, block.ErrNoSpace)
-				return true
-			}
+		if moving && !s.useClaim() && !s.claim(1, true) {
+			r.fail(qs, block.ErrNoSpace)
+			return true
+		} else if !moving && !s.claim(1, false) {
 			return false
 		}
-		if err := s.newActive(r); err != nil {
+		err := s.newActive(r)
+		s.unclaim(1) // from here on the segment itself counts
+		if err != nil {
 			if noSpace(err) {
 				err = fmt.Errorf("%w: %w", block.ErrNoSpace, err)
 				s.full.Store(true)
@@ -295,13 +298,13 @@ func (s *Store) commitDistinct(g *segment, batch []*request) {
 	for _, q := range batch {
 		q.done, q.err = true, err
 		if err == nil {
-			q.seg = g.id
+			q.seg = g.id()
 		}
 	}
 }
 
 // newActive gives r a new segment to write to. The caller holds r.mu and has
-// seen that there is room.
+// claimed the room.
 func (s *Store) newActive(r *ring) error {
 	if r.active != nil {
 		r.fillUp()
@@ -311,15 +314,15 @@ func (s *Store) newActive(r *ring) error {
 	if err != nil {
 		return err
 	}
-	g := &segment{id: id, ring: r.number, dir: s.segmentDir(r, id), places: make(map[block.Digest]place)}
-	if g.w, err = openWriter(g.dir, s.geo, s.log); err != nil {
+	g := newSegment(label{id: id, ring: r.number, dir: s.segmentDir(r, id)})
+	g.places = make(map[block.Digest]place)
+	if g.w, err = openWriter(g.dir(), s.geo, s.log); err != nil {
 		return err
 	}
-	if g.vlog, err = os.Open(filepath.Join(g.dir, vlogName)); err != nil {
-		return errors.Join(fmt.Errorf("create segment: %w", err), g.w.close(g.dir), os.RemoveAll(g.dir))
+	if g.vlog, err = os.Open(filepath.Join(g.dir(), vlogName)); err != nil {
+		return errors.Join(fmt.Errorf("create segment: %w", err), g.w.close(g.dir()), os.RemoveAll(g.dir()))
 	}
 	g.fd = g.vlog.Fd()
-	g.refs.Store(1)
 	g.disk.Store(s.geo.cost)
 	s.replaceList(func(list []*segment) []*segment { return append(list, g) })
 	r.active = g

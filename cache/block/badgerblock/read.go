@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -133,7 +134,7 @@ func (b *storedBlock) WriteRange(w io.Writer, off, n int) (int64, error) {
 // folder is gone already.
 func (b *storedBlock) ownFile() *os.File {
 	if b.own == nil {
-		f, err := os.Open(b.g.vlog.Name())
+		f, err := os.Open(filepath.Join(b.g.dir(), vlogName))
 		if err != nil {
 			return nil
 		}
@@ -301,9 +302,9 @@ func (b *storedBlock) damaged(why error) error {
 	}
 	if found {
 		b.s.met.damaged.Inc()
-		b.s.log.Warn("damaged block dropped", "digest", b.digest, "segment", b.g.id, "reason", why)
+		b.s.log.Warn("damaged block dropped", "digest", b.digest, "segment", b.g.id(), "reason", why)
 		if b.s.cfg.OnDamage != nil {
-			b.s.cfg.OnDamage(b.digest, b.g.id)
+			b.s.cfg.OnDamage(b.digest, b.g.id())
 		}
 	}
 	return fmt.Errorf("read block %s: %w: %w", b.digest, block.ErrCorrupt, why)

@@ -1,8 +1,6 @@
 package badgerblock
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -286,77 +284,6 @@ func TestReserveFor(t *testing.T) {
 	}
 }
 
-// TestOpenBlocksOutliveTheirSegment reads from a segment that was removed.
-func TestOpenBlocksOutliveTheirSegment(t *testing.T) {
-	s := mustOpen(t, testConfig(t.TempDir()), &shelf{})
-	p := blocktest.Bytes(1, block.Size)
-	d, _ := mustPut(t, s, 0, p)
-	s.sealNow()
-	b, err := s.Open(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.retire(t.Context(), s.all()[0]); err != nil {
-		t.Fatal(err)
-	}
-	if s.used() < block.Size {
-		t.Error("the space of a removed segment that is being read does not count")
-	}
-	var buf bytes.Buffer
-	if n, err := b.WriteRange(&buf, 0, len(p)); err != nil || n != int64(len(p)) || !bytes.Equal(buf.Bytes(), p) {
-		t.Errorf("WriteRange = %d, %v", n, err)
-	}
-	if err := b.Close(); err != nil {
-		t.Error(err)
-	}
-	if s.pending.Load() != 0 {
-		t.Error("the space of a removed segment counts for ever")
-	}
-}
-
-type stuck struct{ release chan struct{} }
-
-func (w stuck) Write(p []byte) (int, error) {
-	<-w.release
-	return len(p), nil
-}
-
-// TestStalledClients has many clients that don't read, in every state a
-// segment can be in, while the store goes round.
-func TestStalledClients(t *testing.T) {
-	cfg := testConfig(t.TempDir())
-	cfg.BudgetBytes = 48 * mib
-	s := mustOpen(t, cfg, &shelf{})
-	run(t, s)
-	release := make(chan struct{})
-	var wg sync.WaitGroup
-	for i := range 20 {
-		p := blocktest.Bytes(uint64(i), block.Size-i)
-		d, _ := mustPut(t, s, 0, p)
-		b, err := s.Open(d)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wg.Go(func() {
-			defer b.Close()
-			if n, err := b.WriteRange(stuck{release}, 0, b.Len()); err != nil || n != int64(b.Len()) {
-				t.Errorf("WriteRange = %d, %v", n, err)
-			}
-		})
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	for i := range 40 {
-		p := blocktest.Bytes(uint64(500+i), 100_000)
-		if _, err := s.Put(ctx, 1, block.Sum(p), p); err != nil {
-			t.Fatalf("Put beside stalled clients: %v", err)
-		}
-		blocktest.Check(t, s, block.Sum(p), p)
-	}
-	close(release)
-	wg.Wait()
-}
-
 // TestSegmentsStayWithinTheirRoom fills segments in the ways that need most of
 // what is allocated for them: Badger must never begin a second file, for which
 // nothing is.
@@ -395,7 +322,7 @@ func TestSegmentsStayWithinTheirRoom(t *testing.T) {
 				if i > 0 && i%97 != 0 && i > 16 {
 					continue
 				}
-				dir = s.all()[0].dir
+				dir = s.all()[0].dir()
 				n, err := allocated(dir)
 				if err != nil {
 					t.Fatal(err)

@@ -27,7 +27,7 @@ func (s *Store) scrub(ctx context.Context) {
 			}
 			continue
 		}
-		last = g.id
+		last = g.id()
 		err := s.scrubSegment(ctx, g)
 		g.release()
 		if err != nil && ctx.Err() == nil {
@@ -41,7 +41,7 @@ func (s *Store) scrub(ctx context.Context) {
 func (s *Store) after(last block.Segment) *segment {
 	all := s.all()
 	for i := len(all) - 1; i >= 0; i-- {
-		if g := all[i]; g.id > last && g.sealed() && g.hold() {
+		if g := all[i]; g.id() > last && g.sealed() && g.hold() {
 			return g
 		}
 	}

@@ -45,7 +45,7 @@ func (s *Store) sealSoon() {
 func (s *Store) sealFull() {
 	for _, g := range s.unsealed() {
 		if err := s.seal(g); err != nil && !g.reported.Swap(true) {
-			s.log.Warn("segment not sealed", "segment", g.id, "err", err)
+			s.log.Warn("segment not sealed", "segment", g.id(), "err", err)
 		}
 	}
 }
@@ -63,10 +63,10 @@ func (s *Store) seal(g *segment) error {
 		// Closing writes a table, for which the ballast had the room. If
 		// somebody else was quicker, old segments go instead.
 		if err := s.freeRoom(s.geo.ballast); err != nil {
-			s.log.Warn("no room for closing a segment", "segment", g.id, "err", err)
+			s.log.Warn("no room for closing a segment", "segment", g.id(), "err", err)
 		}
-		if err := g.w.close(g.dir); err != nil {
-			s.log.Warn("badger of a segment not closed cleanly", "segment", g.id, "err", err)
+		if err := g.w.close(g.dir()); err != nil {
+			s.log.Warn("badger of a segment not closed cleanly", "segment", g.id(), "err", err)
 		}
 		g.w = nil
 	}
@@ -77,12 +77,12 @@ func (s *Store) seal(g *segment) error {
 func (s *Store) index(g *segment) error {
 	// Nothing but the value log is needed from here on, and what is not there
 	// cannot be damaged.
-	if err := keepOnly(g.dir, vlogName, droppedName); err != nil {
-		return fmt.Errorf("seal segment %d: %w", g.id, err)
+	if err := keepOnly(g.dir(), vlogName, droppedName); err != nil {
+		return fmt.Errorf("seal segment %d: %w", g.id(), err)
 	}
 	fi, err := g.vlog.Stat()
 	if err != nil {
-		return fmt.Errorf("seal segment %d: %w", g.id, err)
+		return fmt.Errorf("seal segment %d: %w", g.id(), err)
 	}
 	g.mu.RLock()
 	list := make([]indexed, 0, len(g.places))
@@ -90,21 +90,21 @@ func (s *Store) index(g *segment) error {
 		list = append(list, indexed{d, p})
 	}
 	g.mu.RUnlock()
-	if err := writeIndex(g.dir, list, fi.Size()); err != nil {
-		return fmt.Errorf("seal segment %d: %w", g.id, err)
+	if err := writeIndex(g.dir(), list, fi.Size()); err != nil {
+		return fmt.Errorf("seal segment %d: %w", g.id(), err)
 	}
-	x, err := openIndex(g.dir)
+	x, err := openIndex(g.dir())
 	if err != nil {
-		return fmt.Errorf("seal segment %d: %w", g.id, err)
+		return fmt.Errorf("seal segment %d: %w", g.id(), err)
 	}
 	if err := g.adopt(x); err != nil {
-		return errors.Join(fmt.Errorf("seal segment %d: %w", g.id, err), x.f.Close())
+		return errors.Join(fmt.Errorf("seal segment %d: %w", g.id(), err), x.f.Close())
 	}
 	return s.measure(g)
 }
 
 func (s *Store) measure(g *segment) error {
-	n, err := allocated(g.dir)
+	n, err := allocated(g.dir())
 	if err != nil {
 		return err
 	}

@@ -19,9 +19,7 @@ const droppedName = "dropped"
 // segment is one folder. It is born with a writer and a map of places; sealing
 // it replaces both by an index, after which its files never change.
 type segment struct {
-	id   block.Segment
-	ring block.Ring
-	dir  string
+	name atomic.Pointer[label]
 	vlog *os.File
 	fd   uintptr // vlog's
 
@@ -52,6 +50,25 @@ type segment struct {
 	// too, so it is of use in the quiet between them.
 	seen sync.Map // uint32 → fileStat
 }
+
+// label is what a segment goes by. Relabelling replaces it, with mu held, while
+// the segment's files and those who read them stay what they are.
+type label struct {
+	id   block.Segment
+	ring block.Ring
+	dir  string
+}
+
+func newSegment(l label) *segment {
+	g := &segment{}
+	g.name.Store(&l)
+	g.refs.Store(1)
+	return g
+}
+
+func (g *segment) id() block.Segment { return g.name.Load().id }
+func (g *segment) ring() block.Ring  { return g.name.Load().ring }
+func (g *segment) dir() string       { return g.name.Load().dir }
 
 // hold takes a reference, unless the segment is closed already.
 func (g *segment) hold() bool {
@@ -118,15 +135,43 @@ func (g *segment) drop(d block.Digest) (bool, error) {
 		return false, nil
 	}
 	set(g.drops, p.ord)
-	f, err := os.OpenFile(filepath.Join(g.dir, droppedName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	return true, g.note(d[:])
+}
+
+// dropOthers forgets all blocks of the sealed segment g but those in keep, and
+// returns their length.
+func (g *segment) dropOthers(keep map[block.Digest]bool) (length int64, err error) {
+	var ords []int32
+	var names []byte
+	err = g.each(func(d block.Digest, p place) error {
+		if !keep[d] {
+			length += int64(p.len)
+			ords, names = append(ords, p.ord), append(names, d[:]...)
+		}
+		return nil
+	})
+	if err != nil || len(ords) == 0 {
+		return 0, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, ord := range ords {
+		set(g.drops, ord)
+	}
+	return length, g.note(names)
+}
+
+// note writes down which blocks were dropped. The caller holds g.mu.
+func (g *segment) note(digests []byte) error {
+	f, err := os.OpenFile(filepath.Join(g.dir(), droppedName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return true, fmt.Errorf("note dropped block: %w", err)
+		return fmt.Errorf("note dropped blocks: %w", err)
 	}
-	_, err = f.Write(d[:])
+	_, err = f.Write(digests)
 	if err := errors.Join(err, f.Close()); err != nil {
-		return true, fmt.Errorf("note dropped block: %w", err)
+		return fmt.Errorf("note dropped blocks: %w", err)
 	}
-	return true, nil
+	return nil
 }
 
 // adopt gives g its index, from now on in place of the map.
@@ -139,7 +184,7 @@ func (g *segment) adopt(x *index) error {
 		return fmt.Errorf("value log has %d bytes, its index says %d", st.Size(), x.values)
 	}
 	g.drops = make([]atomic.Uint64, (x.count+63)/64)
-	p, err := os.ReadFile(filepath.Join(g.dir, droppedName))
+	p, err := os.ReadFile(filepath.Join(g.dir(), droppedName))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("read dropped blocks: %w", err)
 	}

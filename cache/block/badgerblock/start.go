@@ -131,14 +131,14 @@ func (s *Store) load() error {
 			s.log.Warn("not a segment: left alone", "path", path)
 			continue
 		}
-		g := &segment{id: id, dir: path}
+		var number block.Ring
 		for _, r := range s.rings {
 			if r.name == name {
-				g.ring = r.number
+				number = r.number
 			}
 		}
+		g := newSegment(label{id: id, ring: number, dir: path})
 		g.filled.Store(true)
-		g.refs.Store(1)
 		if err := s.loadSegment(g); err != nil {
 			s.log.Warn("segment removed", "segment", id, "err", err)
 			if err := removeSegment(path); err != nil {
@@ -159,7 +159,7 @@ var errEmpty = errors.New("segment is empty")
 // loadSegment opens g by its index or, if that is missing or wrong, by reading
 // the headers of its value log.
 func (s *Store) loadSegment(g *segment) error {
-	path := filepath.Join(g.dir, vlogName)
+	path := filepath.Join(g.dir(), vlogName)
 	fi, err := os.Lstat(path)
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (s *Store) loadSegment(g *segment) error {
 	}
 	g.fd = g.vlog.Fd()
 	if err := s.loadIndex(g); err != nil {
-		s.log.Info("segment has no good index: its value log is read", "segment", g.id, "reason", err)
+		s.log.Info("segment has no good index: its value log is read", "segment", g.id(), "reason", err)
 		if err := s.recover(g); err != nil {
 			return errors.Join(err, g.vlog.Close())
 		}
@@ -181,7 +181,7 @@ func (s *Store) loadSegment(g *segment) error {
 }
 
 func (s *Store) loadIndex(g *segment) error {
-	x, err := openIndex(g.dir)
+	x, err := openIndex(g.dir())
 	if err != nil {
 		return err
 	}
@@ -216,14 +216,14 @@ func (s *Store) recover(g *segment) error {
 		return errEmpty
 	}
 	// The rest is zeros, or what a bad disk made of it; either way it is room.
-	if err := os.Truncate(filepath.Join(g.dir, vlogName), end); err != nil {
+	if err := os.Truncate(filepath.Join(g.dir(), vlogName), end); err != nil {
 		return err
 	}
 	if err := s.index(g); err != nil {
 		if !noSpace(err) {
 			return err
 		}
-		s.log.Warn("segment is kept without an index", "segment", g.id, "err", err)
+		s.log.Warn("segment is kept without an index", "segment", g.id(), "err", err)
 	}
 	return nil
 }
@@ -249,7 +249,7 @@ func parseSegmentName(name string) (ring string, id block.Segment, ok bool) {
 func (s *Store) readNext() {
 	var newest block.Segment
 	for _, g := range s.all() {
-		newest = max(newest, g.id)
+		newest = max(newest, g.id())
 	}
 	p, err := os.ReadFile(filepath.Join(s.cfg.Dir, nextName))
 	switch {
@@ -312,7 +312,7 @@ func (s *Store) mergeSmall(ctx context.Context) error {
 	small := make([][]*segment, len(s.rings))
 	for _, g := range s.all() {
 		if g.sealed() && g.live.Load() < s.cfg.segmentBytes()/8 {
-			small[g.ring] = append(small[g.ring], g)
+			small[g.ring()] = append(small[g.ring()], g)
 		}
 	}
 	for _, list := range small {
@@ -335,28 +335,42 @@ func (s *Store) merge(ctx context.Context, g *segment) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if !s.roomFor(false) || g.removed.Load() || !g.hold() {
+	if !g.hold() {
 		return nil
 	}
 	defer g.release()
-	var keep []Keep
-	err := g.each(func(d block.Digest, _ place) error {
-		keep = append(keep, Keep{d, g.ring})
+	if g.removed.Load() || !s.roomFor(1, false) {
 		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("merge segment %d: %w", g.id, err)
 	}
-	var records []pair
-	err = g.records(func(key, value []byte) error {
-		records = append(records, pair{key, value})
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("merge segment %d: %w", g.id, err)
-	}
-	if _, err := s.carry(context.WithValue(ctx, movingKey{}, true), g, keep, records); err != nil {
-		return fmt.Errorf("merge segment %d: %w", g.id, err)
+	g.retiring.Store(true)
+	if err := s.mergeHeld(context.WithValue(ctx, movingKey{}, true), g); err != nil {
+		g.retiring.Store(false)
+		return fmt.Errorf("merge segment %d: %w", g.id(), err)
 	}
 	return nil
+}
+
+func (s *Store) mergeHeld(ctx context.Context, g *segment) error {
+	var keep []Keep
+	err := g.each(func(d block.Digest, _ place) error {
+		keep = append(keep, Keep{d, g.ring()})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c := s.sortOut(g, keep)
+	err = g.records(func(key, value []byte) error {
+		c.records = append(c.records, pair{key, value})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !s.planCarry(c) {
+		g.retiring.Store(false)
+		return nil
+	}
+	defer s.endCarry()
+	return s.carry(ctx, c)
 }

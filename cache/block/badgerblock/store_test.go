@@ -19,61 +19,16 @@ import (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
+		if step := os.Getenv(stepEnv); step != "" {
+			relabelChild(dir, step)
+		}
+		if keep := os.Getenv(pressEnv); keep != "" {
+			pressChild(dir, keep)
+		}
 		childMain(dir)
 		return
 	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
-}
-
-// shelf is a Keeper that keeps what its function says and remembers what it
-// was told. Its zero value keeps nothing.
-type shelf struct {
-	mu      sync.Mutex
-	store   *Store
-	keep    func(d block.Digest) (block.Ring, bool)
-	ring    block.Ring
-	err     error
-	moved   map[block.Digest]block.Segment
-	retired []block.Segment
-}
-
-func (k *shelf) NextRing([]int64) block.Ring { return k.ring }
-
-func (k *shelf) Retire(ctx context.Context, _ block.Ring, s block.Segment) ([]Keep, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.err != nil {
-		return nil, k.err
-	}
-	if k.keep == nil {
-		return nil, nil
-	}
-	var list []Keep
-	err := k.store.Each(ctx, s, func(d block.Digest, _ int) error {
-		if r, ok := k.keep(d); ok {
-			list = append(list, Keep{d, r})
-		}
-		return nil
-	})
-	return list, err
-}
-
-func (k *shelf) Moved(_ context.Context, _ block.Segment, moves []Move) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.moved == nil {
-		k.moved = make(map[block.Digest]block.Segment)
-	}
-	for _, m := range moves {
-		k.moved[m.Digest] = m.To
-	}
-	return nil
-}
-
-func (k *shelf) Retired(_ context.Context, s block.Segment) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.retired = append(k.retired, s)
 }
 
 func testConfig(dir string) Config {
