@@ -105,11 +105,16 @@ func decodeSet(k Key, sealed []byte) (Set, error) {
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	for _, o := range set {
-		if o == nil || o.Key != k || o.Status < 100 || o.Status > 999 || o.Length < block.UnknownLength {
+		if !o.sound() || o.Key != k {
 			return nil, errDamaged
 		}
 	}
 	return set, nil
+}
+
+// sound reports whether o can be what was once stored.
+func (o *Object) sound() bool {
+	return o != nil && o.Status >= 100 && o.Status <= 999 && o.Length >= block.UnknownLength
 }
 
 // Record is what is written beside the blocks of a complete object, so that
@@ -143,7 +148,7 @@ func DecodeRecord(key, value []byte) (*Object, block.Manifest, error) {
 	if err := decMode.Unmarshal(b, &r); err != nil {
 		return nil, m, fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	if r.Object == nil || string(key) != string(r.Object.ID[:]) {
+	if !r.Object.sound() || string(key) != string(r.Object.ID[:]) {
 		return nil, m, errDamaged
 	}
 	return r.Object, m, m.UnmarshalBinary(r.Manifest)

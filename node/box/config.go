@@ -18,7 +18,7 @@ type Config struct {
 	Log    obs.Log         `toml:"log" doc:"The log goes to standard error, which is the journal when systemd runs the box. It never names a client."`
 	Admin  Admin           `toml:"admin" doc:"The face for operators: /healthz, /readyz, /metrics and /debug/pprof/."`
 	Listen []listen.Config `toml:"listen" doc:"Where pupils' devices connect: one [[listen]] for each address."`
-	Site   []Site          `toml:"site" doc:"The web sites that the box answers for: one [[site]] for each. Every site can also be reached as /o/NAME/ on any listener, without a host name of its own."`
+	Site   []Site          `toml:"site" doc:"The web sites that the box answers for: one [[site]] for each. Every site can also be reached as /o/NAME/ on any listener, under every host name that is not another site's."`
 }
 
 // Admin is where operators look.
