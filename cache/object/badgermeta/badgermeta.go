@@ -298,5 +298,12 @@ type logger struct{ log *slog.Logger }
 
 func (l logger) Errorf(f string, a ...any)   { l.log.Error("badger", "msg", fmt.Sprintf(f, a...)) }
 func (l logger) Warningf(f string, a ...any) { l.log.Warn("badger", "msg", fmt.Sprintf(f, a...)) }
-func (l logger) Infof(f string, a ...any)    { l.log.Debug("badger", "msg", fmt.Sprintf(f, a...)) }
-func (l logger) Debugf(f string, a ...any)   { l.log.Debug("badger", "msg", fmt.Sprintf(f, a...)) }
+func (l logger) Infof(f string, a ...any)    { l.debug(f, a) }
+func (l logger) Debugf(f string, a ...any)   { l.debug(f, a) }
+
+// debug spares the formatting when nobody reads it: Badger tells a lot.
+func (l logger) debug(f string, a []any) {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.log.Debug("badger", "msg", fmt.Sprintf(f, a...))
+	}
+}
