@@ -1,0 +1,215 @@
+package box
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"preau/node/wanline"
+)
+
+// period is how long the bytes of a body take to come again: a prime just
+// above a block, so that no two blocks of a body are alike.
+const period = 1<<20 + 7
+
+// origin is a web site that has every path /SIZE/NAME: bytes that follow from
+// the path, with a strong validator and ranges.
+type origin struct {
+	pattern []byte        // two periods
+	line    *wanline.Line // nil: there is none
+
+	addr string
+	srv  *http.Server
+	wg   sync.WaitGroup
+
+	breakOneIn atomic.Int64 // one answer in so many breaks off in its middle; 0: none
+	answers    atomic.Int64
+
+	mu   sync.Mutex
+	sent map[string]int64 // body bytes by path
+}
+
+// newOrigin starts an origin behind a line of so many bits per second; 0 for
+// no line at all.
+func newOrigin(t *testing.T, rate int64) *origin {
+	t.Helper()
+	o := &origin{pattern: make([]byte, 2*period), sent: map[string]int64{}}
+	rng := rand.NewChaCha8(sha256.Sum256([]byte("a site")))
+	_, _ = rng.Read(o.pattern[:period]) // never fails
+	copy(o.pattern[period:], o.pattern)
+	o.serve(t, "127.0.0.1:0")
+	ctx, cancel := context.WithCancel(context.Background())
+	if rate > 0 {
+		line, err := wanline.New(wanline.Config{Listen: "127.0.0.1:0", Target: o.addr, BitsPerSecond: rate})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.line = line
+		o.wg.Go(func() {
+			if err := line.Run(ctx); err != nil {
+				t.Errorf("line: %v", err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = o.srv.Close() // what is cut off then is nobody's any more
+		o.wg.Wait()
+	})
+	return o
+}
+
+func (o *origin) serve(t *testing.T, addr string) {
+	t.Helper()
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.addr = ln.Addr().String()
+	srv := &http.Server{Handler: o, ReadHeaderTimeout: 10 * time.Second}
+	o.srv = srv
+	o.wg.Go(func() {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("origin: %v", err)
+		}
+	})
+}
+
+func (o *origin) url() string {
+	if o.line != nil {
+		return "http://" + o.line.Addr()
+	}
+	return "http://" + o.addr
+}
+
+// down makes the site refuse connections.
+func (o *origin) down() {
+	if o.line != nil {
+		o.line.Cut(wanline.Refuse)
+		return
+	}
+	_ = o.srv.Close() // its connections break, which is the point
+}
+
+func (o *origin) up(t *testing.T) {
+	t.Helper()
+	if o.line == nil {
+		o.serve(t, o.addr)
+	} else if err := o.line.Heal(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// path names a body of size bytes.
+func path(size int64, name any) string { return fmt.Sprintf("/%d/%v", size, name) }
+
+// body is what a path leads to.
+func (o *origin) body(path string) (content, bool) {
+	field, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	size, err := strconv.ParseInt(field, 10, 64)
+	if err != nil || size < 0 {
+		return content{}, false
+	}
+	sum := sha256.Sum256([]byte(path))
+	seed := int64(sum[0]) | int64(sum[1])<<8 | int64(sum[2])<<16 | int64(sum[3])<<24
+	return content{o.pattern, seed % period, size}, true
+}
+
+// content is the bytes of a body.
+type content struct {
+	pattern []byte
+	from    int64
+	size    int64
+}
+
+func (c content) ReadAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) && off < c.size {
+		at := (c.from + off) % period
+		m := copy(p[n:min(int64(len(p)), int64(n)+c.size-off)], c.pattern[at:at+period])
+		n, off = n+m, off+int64(m)
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (c content) sum() [sha256.Size]byte {
+	h := sha256.New()
+	_, _ = io.Copy(h, io.NewSectionReader(c, 0, c.size)) // neither can fail
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c, ok := o.body(r.URL.Path)
+	if !ok {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("ETag", fmt.Sprintf(`"%d-%d"`, c.from, c.size))
+	h.Set("Cache-Control", "max-age=86400")
+	counting := &counter{ResponseWriter: w, o: o, path: r.URL.Path, left: -1}
+	if n := o.breakOneIn.Load(); n > 0 && o.answers.Add(1)%n == 0 {
+		counting.left = c.size / 2
+	}
+	http.ServeContent(counting, r, "", time.Date(2026, 1, 5, 8, 0, 0, 0, time.UTC), io.NewSectionReader(c, 0, c.size))
+	counting.flush()
+}
+
+// counter counts the bytes of a body, and breaks it off when left is used up.
+// It writes in large pieces.
+type counter struct {
+	http.ResponseWriter
+	o    *origin
+	path string
+	left int64 // -1: never
+	buf  []byte
+	err  error
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	if c.buf = append(c.buf, p...); len(c.buf) >= 256<<10 {
+		c.flush()
+	}
+	return len(p), c.err
+}
+
+func (c *counter) flush() {
+	if c.left >= 0 {
+		if c.left -= int64(len(c.buf)); c.left < 0 {
+			panic(http.ErrAbortHandler)
+		}
+	}
+	if len(c.buf) > 0 && c.err == nil {
+		var n int
+		n, c.err = c.ResponseWriter.Write(c.buf)
+		c.o.mu.Lock()
+		c.o.sent[c.path] += int64(n)
+		c.o.mu.Unlock()
+	}
+	c.buf = c.buf[:0]
+}
+
+// sentBytes is what has been sent of each path so far.
+func (o *origin) sentBytes() map[string]int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	out := make(map[string]int64, len(o.sent))
+	for k, v := range o.sent {
+		out[k] = v
+	}
+	return out
+}

@@ -1,0 +1,5 @@
+//go:build system
+
+package box
+
+const thorough = true
