@@ -16,6 +16,9 @@ RACE     := $(if $(CC_FOUND),-race,)
 # Folders with tests that need more than Go: tools of the system, or root.
 SYSTEM_DIRS = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bsystem\b' . | xargs -r -n1 dirname | sort -u)
 
+# Folders whose tests do more when -short does not hold them back.
+LONG_DIRS = $(shell grep -rl --include='*_test.go' 'testing\.Short()' . | xargs -r -n1 dirname | sort -u)
+
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
@@ -40,12 +43,13 @@ run: ## see it work, on http://127.0.0.1:8080, with nothing installed but Go
 build: ## build ./bin/preau
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/preau ./cmd/preau
 
-test: ## run the tests; needs Go only
+test: ## run the tests, the long ones shortened; needs Go only
 	@$(if $(RACE),,echo "no C compiler found: the tests run without the race detector")
-	$(GO) test $(RACE) -timeout 10m ./...
+	$(GO) test $(RACE) -short -timeout 10m ./...
 
-test-system: ## run the tests that need root or tools such as nginx (see .ci/run)
+test-system: ## run the long tests, and those that need root or tools (see .ci/run)
 	@if [ -z "$(SYSTEM_DIRS)" ]; then echo "no tests with the build tag system were found"; exit 1; fi
+	$(GO) test -count=1 -timeout 20m $(LONG_DIRS)
 	$(GO) test -tags system -count=1 -timeout 30m $(SYSTEM_DIRS)
 
 check: ## vet, format, tests, lint and known vulnerabilities

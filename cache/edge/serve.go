@@ -134,7 +134,7 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 	reader := body.NewReader(from, to)
 	defer reader.Close()
 	// The first byte decides whether there is a response to begin.
-	if err := reader.Wait(x.r.Context()); err != nil {
+	if err := x.firstByte(reader, body, from); err != nil {
 		if o.Fragment && errors.Is(err, fill.ErrUnavailable) {
 			x.giveUp(o) // it ended before what is asked for
 			return false
@@ -195,7 +195,7 @@ func (x *exchange) serveParts(o *object.Object, body *fill.Body, spans []rfc9111
 		return x.notBegun(err)
 	}
 	first := body.NewReader(spans[0].Off, spans[0].Off+spans[0].Len)
-	err := first.Wait(x.r.Context())
+	err := x.firstByte(first, body, spans[0].Off)
 	first.Close()
 	if err != nil {
 		x.outdated(o, err)

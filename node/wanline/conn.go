@@ -69,9 +69,10 @@ func (c *conn) run() {
 	if !c.dial() {
 		return
 	}
-	// Small socket buffers keep what is on its way small; the kernel rounds them as it likes.
-	c.near.SetWriteBuffer(16 << 10)
-	c.far.SetReadBuffer(16 << 10)
+	// Small socket buffers keep what is on its way small. Smaller ones than a
+	// segment of loopback (64 KiB) make it wait for its own acknowledgements.
+	c.near.SetWriteBuffer(64 << 10)
+	c.far.SetReadBuffer(64 << 10)
 
 	var pumps sync.WaitGroup
 	pumps.Go(func() { c.pump(c.near, c.far, &l.up, &l.sent) })
