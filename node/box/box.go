@@ -96,7 +96,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 	store, err := b.openStorage()
 	switch {
 	case errors.Is(err, object.ErrFull), errors.Is(err, block.ErrNoSpace):
-		log.Error("the disk has no room: everything passes through until there is some", "err", err)
+		log.ErrorContext(ctx, "the disk has no room: everything passes through until there is some", "err", err)
 	case err != nil:
 		return nil, err
 	default:
@@ -136,7 +136,7 @@ func (b *Box) Run(ctx context.Context) error {
 		debug.SetMemoryLimit(heapGoal)
 	}
 	for _, d := range b.doors {
-		b.log.Info("serving", "address", d.Addr().String(), "https", d.Secure(), "sites", len(b.cfg.Site))
+		b.log.InfoContext(ctx, "serving", "address", d.Addr().String(), "https", d.Secure(), "sites", len(b.cfg.Site))
 	}
 	return b.group.Run(ctx)
 }
@@ -155,14 +155,14 @@ func (b *Box) Addrs() []net.Addr {
 func (b *Box) openAdmin(ctx context.Context) error {
 	ln, err := obs.ListenAdmin(ctx, b.cfg.Admin.Listen, b.log)
 	if err != nil && b.cfg.Admin.MayMove {
-		b.log.Warn("the usual admin port is taken, so another is used; --admin chooses one", "err", err)
+		b.log.WarnContext(ctx, "the usual admin port is taken, so another is used; --admin chooses one", "err", err)
 		ln, err = obs.ListenAdmin(ctx, "127.0.0.1:0", b.log)
 	}
 	if err != nil {
 		return err
 	}
 	b.admin = obs.NewAdmin(ln, b.reg, b.log)
-	b.log.Info("operators look here", "address", b.admin.Addr().String())
+	b.log.InfoContext(ctx, "operators look here", "address", b.admin.Addr().String())
 	b.admin.Ready("storage", func(context.Context) error {
 		if b.store.Load() == nil {
 			return errors.New("the disk has no room; requests pass through")
@@ -233,7 +233,7 @@ func (b *Box) runStorage(ctx context.Context) error {
 		case err != nil:
 			return err
 		default:
-			b.log.Info("the disk has room again")
+			b.log.InfoContext(ctx, "the disk has room again")
 			b.use(s)
 		}
 	}

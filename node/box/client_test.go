@@ -60,7 +60,7 @@ func (c *clients) get(ctx context.Context, box *process, path string, from, to i
 	return answer{outcome: out, path: path, why: why, status: status, took: time.Since(began)}
 }
 
-func (c *clients) ask(ctx context.Context, url, path string, from, to int64) (_ outcome, why error, status string) {
+func (c *clients) ask(ctx context.Context, url, path string, from, to int64) (_ outcome, why error, status string) { //nolint:staticcheck // why is the outcome's, no failure of ask
 	want, ok := c.o.body(path)
 	if !ok {
 		return wrong, fmt.Errorf("no such path: %s", path), ""

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -208,8 +209,6 @@ func (o *origin) sentBytes() map[string]int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	out := make(map[string]int64, len(o.sent))
-	for k, v := range o.sent {
-		out[k] = v
-	}
+	maps.Copy(out, o.sent)
 	return out
 }

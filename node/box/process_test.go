@@ -125,7 +125,7 @@ func tryBegin(t *testing.T, cfg Config) (*process, error) {
 		return nil, err
 	}
 	defer log.Close()
-	//nolint:noctx // it is ended by signals that the test chooses
+	// It is ended by signals that the test chooses.
 	p.cmd = exec.Command(os.Args[0])
 	p.cmd.Env = append(os.Environ(), childEnv+"="+file, "GORACE=halt_on_error=1")
 	p.cmd.Stderr = log
@@ -242,7 +242,7 @@ func (p *process) ready(ctx context.Context) (status int, says string, err error
 	if err != nil {
 		return 0, "", err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(req) //nolint:forbidigo // ctx is its limit
 	if err != nil {
 		return 0, "", err
 	}

@@ -85,7 +85,7 @@ func (b *Box) Snapshot(ctx context.Context) Snapshot {
 			return n < mostHeld
 		})
 		if err != nil {
-			b.log.Debug("what is held can't be listed", "err", err)
+			b.log.DebugContext(ctx, "what is held can't be listed", "err", err)
 		}
 	}
 	s.Fills().Bodies(func(body *fill.Body) {
