@@ -34,7 +34,7 @@ var encMode = func() cbor.EncMode {
 	opts.Time = cbor.TimeRFC3339NanoUTC
 	m, err := opts.EncMode()
 	if err != nil {
-		panic(err) // a constant is wrong
+		panic(err) //nolint:forbidigo // a constant is wrong
 	}
 	return m
 }()
@@ -42,7 +42,7 @@ var encMode = func() cbor.EncMode {
 var decMode = func() cbor.DecMode {
 	m, err := cbor.DecOptions{MaxArrayElements: 4096, MaxMapPairs: 4096}.DecMode()
 	if err != nil {
-		panic(err) // a constant is wrong
+		panic(err) //nolint:forbidigo // a constant is wrong
 	}
 	return m
 }()

@@ -5,8 +5,9 @@ package object
 type KV interface {
 	// Get returns the value of key, or ErrNotFound. The caller owns the result.
 	Get(key []byte) ([]byte, error)
-	// Write carries out all changes of a batch or none. ErrFull if the disk has
-	// no room for it.
+	// Write carries out all changes of a batch or none, in batches of up to
+	// 10,000 changes and 1 MiB; larger ones may stop between such steps. ErrFull
+	// if the disk has no room for it.
 	Write(batch []Change) error
 	// Scan calls fn for every key with the prefix, in order, until fn returns
 	// an error; ErrStopScan ends it without one. The slices are fn's only

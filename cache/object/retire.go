@@ -224,7 +224,7 @@ func (s *Store) Retired(ctx context.Context, seg block.Segment) {
 		err = s.kv.Write(changes)
 	}
 	if err != nil {
-		s.log.Warn("owners of a removed segment could not be forgotten", "segment", seg, "err", err)
+		s.log.WarnContext(ctx, "owners of a removed segment could not be forgotten", "segment", seg, "err", err)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -38,7 +39,7 @@ type Config struct {
 	Dir string
 	// ReserveBytes must stay free on the disk for a write to be tried: Badger
 	// writes through maps, and a map whose page the disk has no room for kills
-	// the process.
+	// the process (see room).
 	ReserveBytes int64
 }
 
@@ -69,6 +70,9 @@ type Store struct {
 	db   *badger.DB
 	log  *slog.Logger
 	sums *sums // Run's, then Close's
+
+	mu   sync.Mutex // one Write at a time: Badger has but one writer
+	room *room
 }
 
 // Open opens the store, or an empty one in its place if what is there can't be
@@ -83,6 +87,9 @@ func Open(cfg Config, log *slog.Logger) (s *Store, fresh bool, lost, err error) 
 		return nil, false, nil, fmt.Errorf("read metadata folder: %w", err)
 	}
 	fresh = len(entries) == 0
+	if err := errors.Join(dropBallast(cfg.Dir), dropEmpty(cfg.Dir)); err != nil {
+		return nil, fresh, nil, err
+	}
 	if !roomy(cfg) {
 		return nil, fresh, nil, fmt.Errorf("open metadata: %w: free at least %d MiB on the disk of %s", object.ErrFull, cfg.ReserveBytes>>20, cfg.Dir)
 	}
@@ -90,8 +97,8 @@ func Open(cfg Config, log *slog.Logger) (s *Store, fresh bool, lost, err error) 
 	if _, err := os.Stat(mark); err == nil {
 		lost = errors.New("the last start died while it opened the metadata")
 	}
-	var known *sums
-	if lost == nil {
+	known := &sums{dir: cfg.Dir}
+	if lost == nil && !fresh {
 		known, lost = verify(cfg.Dir)
 	}
 	var db *badger.DB
@@ -112,10 +119,19 @@ func Open(cfg Config, log *slog.Logger) (s *Store, fresh bool, lost, err error) 
 			return nil, true, lost, fmt.Errorf("open metadata: %w", err)
 		}
 	}
-	if err := os.Remove(mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fresh, lost, errors.Join(fmt.Errorf("unmark metadata: %w", err), db.Close())
+	s = &Store{cfg: cfg, db: db, log: log, sums: known}
+	if s.room, err = newRoom(cfg, db, log); err == nil {
+		err = known.update(stateOpen, tablesOf(db))
 	}
-	return &Store{cfg: cfg, db: db, log: log, sums: known}, fresh, lost, nil
+	if err == nil {
+		if err = os.Remove(mark); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return nil, fresh, lost, errors.Join(fmt.Errorf("open metadata: %w", err), db.Close())
+	}
+	return s, fresh, lost, nil
 }
 
 // putAside keeps one damaged folder for whoever wants to know, and no more.
@@ -145,8 +161,9 @@ func open(dir string, log *slog.Logger) (db *badger.DB, err error) {
 		WithSyncWrites(false).
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
-		WithMemTableSize(8 << 20).
+		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
+		WithNumLevelZeroTables(levelZero).
 		WithValueThreshold(1 << 20). // everything lies in the tree
 		WithValueLogFileSize(1 << 20).
 		WithBaseTableSize(2 << 20).
@@ -158,15 +175,6 @@ func open(dir string, log *slog.Logger) (db *badger.DB, err error) {
 	return badger.Open(o)
 }
 
-// roomy reports whether the disk has more free than the reserve.
-func roomy(cfg Config) bool {
-	var st unix.Statfs_t
-	if err := unix.Statfs(existing(cfg.Dir), &st); err != nil {
-		return true // no way to know: better to try
-	}
-	return int64(st.Bavail)*int64(st.Bsize) > cfg.ReserveBytes
-}
-
 // Run brings what was written to the disk every second until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(syncEvery)
@@ -176,10 +184,13 @@ func (s *Store) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			s.mu.Lock()
+			s.room.prepare() // the disk may be filling without a Write
+			s.mu.Unlock()
 			if err := s.db.Sync(); err != nil {
 				s.log.Warn("metadata could not be brought to the disk", "err", err)
 			}
-			if err := s.sums.update(); err != nil {
+			if err := s.sums.update(stateOpen, tablesOf(s.db)); err != nil {
 				s.log.Warn("checksums of the metadata are behind", "err", err)
 			}
 		}
@@ -187,11 +198,32 @@ func (s *Store) Run(ctx context.Context) error {
 }
 
 // Close writes what is in memory and closes the store. Run must have returned.
+// On a disk that has no room for it Badger is left as it is, since it would
+// kill the process: all records are in its log, and the error is ErrFull.
 func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db.IsClosed() {
+		return nil
+	}
+	if !s.room.clear(tableNeed(s.room.table)) {
+		return errors.Join(fmt.Errorf("close metadata: %w", object.ErrFull), s.db.Sync())
+	}
+	// Should this fail, a start that finds no log has the objects restored.
+	if err := s.sums.update(stateClosing, tablesOf(s.db)); err != nil {
+		s.log.Warn("checksums of the metadata are behind", "err", err)
+	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close metadata: %w", err)
 	}
-	return s.sums.update()
+	names, err := filepath.Glob(filepath.Join(s.cfg.Dir, "*.sst"))
+	if err != nil {
+		return err
+	}
+	for i := range names {
+		names[i] = filepath.Base(names[i])
+	}
+	return errors.Join(s.room.drop(), s.sums.update(stateClosed, names))
 }
 
 // Get implements object.KV.
@@ -211,28 +243,51 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 	return out, err
 }
 
-// Write implements object.KV. A batch too large for one of Badger's
-// transactions is written in several: records are checked one by one when they
-// are read, so a batch cut short by a power cut costs objects, not truth.
+// What a batch may hold at most to be carried out wholly or not at all.
+const (
+	AtomicChanges = 10_000
+	AtomicBytes   = 1 << 20 // of keys and values
+)
+
+// Write implements object.KV. A batch of at most AtomicChanges and AtomicBytes
+// is one transaction: all of it or none, whatever happens. A larger one is
+// carried out in that many steps, in order, and may stop between two: it must
+// hold only changes that don't need each other, such as the deletions after a
+// segment is gone. Deletions are still taken when the disk has less than the
+// reserve.
 func (s *Store) Write(batch []object.Change) error {
-	if len(batch) == 0 {
-		return nil
-	}
-	if !roomy(s.cfg) {
-		return object.ErrFull
-	}
-	txn := s.db.NewTransaction(true)
-	defer func() { txn.Discard() }()
-	for _, c := range batch {
-		err := apply(txn, c)
-		if errors.Is(err, badger.ErrTxnTooBig) {
-			if err := txn.Commit(); err != nil {
-				return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	deletions := onlyDeletions(batch)
+	for len(batch) > 0 {
+		var w weight
+		w.add(0) // the transaction's end
+		n, used := 0, 0
+		for ; n < len(batch) && n < AtomicChanges; n++ {
+			used += len(batch[n].Key) + len(batch[n].Value)
+			if n > 0 && used > AtomicBytes {
+				break
 			}
-			txn = s.db.NewTransaction(true)
-			err = apply(txn, c)
+			w.add(len(batch[n].Key) + len(batch[n].Value))
 		}
+		if err := s.room.admit(w, deletions); err != nil {
+			return err
+		}
+		err := s.commit(batch[:n])
+		s.room.done(w)
 		if err != nil {
+			return err
+		}
+		batch = batch[n:]
+	}
+	return nil
+}
+
+func (s *Store) commit(batch []object.Change) error {
+	txn := s.db.NewTransaction(true)
+	defer txn.Discard()
+	for _, c := range batch {
+		if err := apply(txn, c); err != nil {
 			return err
 		}
 	}

@@ -6,46 +6,72 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
+	badger "github.com/dgraph-io/badger/v4"
 )
 
 // sumsFile lists a checksum of every table of the tree. Badger's own checks
 // come after it has followed lengths and offsets that may be wrong, in
 // goroutines of its own, where a panic can't be caught: a damaged table must
 // be found before Badger sees it. Tables never change once they are written.
+//
+// The list also tells how much of MANIFEST there was and its checksum: Badger
+// takes one that was cut for the whole, and what it no longer names for
+// rubbish. MANIFEST only grows, but for a rare rewrite; a kill within the
+// second after one costs a restore. A folder without its list is not trusted.
 const sumsFile = "sums"
+
+// How a process left the folder, in the list's "state".
+const (
+	stateOpen    = "open"    // it died: the records since lie in a log
+	stateClosing = "closing" // it died while it closed: maybe they do
+	stateClosed  = "closed"  // it closed it: MANIFEST must be exactly what it was
+)
 
 // sums keeps the checksums of the tables in a folder.
 type sums struct {
-	dir   string
-	known map[string]uint64
+	dir      string
+	state    string
+	manifest int64 // bytes the list tells of
+	prefix   uint64
+	known    map[string]uint64
+	written  []byte // the list as it is on the disk
 }
 
-// verify reads every table that has a checksum and returns the first that does
-// not match. A damaged list is no list: then nothing is known of the tables.
+// verify compares the folder with its list and returns the first thing that
+// does not match. A damaged list is no list: then nothing is known.
 func verify(dir string) (*sums, error) {
 	s := &sums{dir: dir, known: map[string]uint64{}}
 	b, err := os.ReadFile(filepath.Join(dir, sumsFile))
 	if err != nil {
-		return s, nil // none yet, or one that can't be read
+		return s, fmt.Errorf("read checksums of the metadata: %w", err)
 	}
 	body, last, ok := bytes.Cut(b, []byte("sum "))
 	if !ok || fmt.Sprintf("%016x\n", xxhash.Sum64(body)) != string(last) {
-		return s, nil
+		return s, errors.New("the checksums of the metadata are damaged")
 	}
 	for line := range strings.Lines(string(body)) {
+		if n, err := fmt.Sscanf(line, "manifest %d %x\n", &s.manifest, &s.prefix); err == nil && n == 2 {
+			continue
+		}
 		var name string
+		if _, err := fmt.Sscanf(line, "state %s\n", &name); err == nil {
+			s.state = name
+			continue
+		}
 		var want uint64
 		if _, err := fmt.Sscanf(line, "%s %x\n", &name, &want); err != nil || name != filepath.Base(name) {
 			continue
 		}
 		got, err := hashFile(filepath.Join(dir, name))
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // merged into another since
+		case errors.Is(err, fs.ErrNotExist) && s.state != stateClosed: // merged into another since
 		case err != nil:
 			return s, fmt.Errorf("read table %s: %w", name, err)
 		case got != want:
@@ -54,7 +80,26 @@ func verify(dir string) (*sums, error) {
 			s.known[name] = want
 		}
 	}
-	return s, nil
+	if err := s.verifyManifest(); err != nil {
+		return s, err
+	}
+	if s.state == stateClosed {
+		return s, nil
+	}
+	return s, checkLogs(dir, s.state == stateOpen)
+}
+
+func (s *sums) verifyManifest() error {
+	b, err := os.ReadFile(filepath.Join(s.dir, badger.ManifestFilename))
+	switch {
+	case err != nil:
+		return fmt.Errorf("read manifest of the metadata: %w", err)
+	case int64(len(b)) < s.manifest, s.manifest == 0:
+		return fmt.Errorf("the manifest of the metadata is cut: %d bytes of %d", len(b), s.manifest)
+	case xxhash.Sum64(b[:s.manifest]) != s.prefix, s.state == stateClosed && int64(len(b)) > s.manifest:
+		return errors.New("the manifest of the metadata is damaged")
+	}
+	return nil
 }
 
 func hashFile(path string) (uint64, error) {
@@ -70,40 +115,69 @@ func hashFile(path string) (uint64, error) {
 	return h.Sum64(), nil
 }
 
-// update brings the list up to date with the tables that are there.
-func (s *sums) update() error {
-	names, err := filepath.Glob(filepath.Join(s.dir, "*.sst"))
-	if err != nil {
-		return err
+// tablesOf names the tables that are part of the tree: files that are still
+// being written are not.
+func tablesOf(db *badger.DB) []string {
+	var names []string
+	for _, t := range db.Tables() {
+		names = append(names, fmt.Sprintf("%06d.sst", t.ID))
 	}
-	changed := false
-	now := make(map[string]uint64, len(names))
-	for _, path := range names {
-		name := filepath.Base(path)
+	return names
+}
+
+// update brings the list up to date with the tables that there are now.
+func (s *sums) update(state string, tables []string) error {
+	// MANIFEST first: what is added to it meanwhile is told of the next time.
+	if info, err := os.Stat(filepath.Join(s.dir, badger.ManifestFilename)); err != nil {
+		return fmt.Errorf("look at manifest: %w", err)
+	} else if info.Size() != s.manifest {
+		b, err := os.ReadFile(filepath.Join(s.dir, badger.ManifestFilename))
+		if err != nil {
+			return fmt.Errorf("read manifest: %w", err)
+		}
+		s.manifest, s.prefix = int64(len(b)), xxhash.Sum64(b)
+	}
+	now := make(map[string]uint64, len(tables))
+	for _, name := range tables {
 		sum, ok := s.known[name]
 		if !ok {
-			if sum, err = hashFile(path); err != nil {
+			var err error
+			if sum, err = hashFile(filepath.Join(s.dir, name)); err != nil {
 				continue // merged away while we looked
 			}
-			changed = true
 		}
 		now[name] = sum
 	}
-	if !changed && len(now) == len(s.known) {
-		return nil
-	}
-	s.known = now
+	s.state, s.known = state, now
 	var b bytes.Buffer
-	for name, sum := range now {
-		fmt.Fprintf(&b, "%s %016x\n", name, sum)
+	fmt.Fprintf(&b, "state %s\nmanifest %d %016x\n", state, s.manifest, s.prefix)
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		fmt.Fprintf(&b, "%s %016x\n", name, now[name])
 	}
 	fmt.Fprintf(&b, "sum %016x\n", xxhash.Sum64(b.Bytes()))
-	tmp := filepath.Join(s.dir, sumsFile+".new")
-	if err := os.WriteFile(tmp, b.Bytes(), 0o600); err != nil {
+	if bytes.Equal(b.Bytes(), s.written) {
+		return nil
+	}
+	if err := s.write(b.Bytes()); err != nil {
 		return fmt.Errorf("write checksums: %w", err)
 	}
-	if err := os.Rename(tmp, filepath.Join(s.dir, sumsFile)); err != nil {
-		return fmt.Errorf("write checksums: %w", err)
-	}
+	s.written = b.Bytes()
 	return nil
+}
+
+// write replaces the list; after a power cut it is the old or the new one.
+func (s *sums) write(b []byte) error {
+	tmp := filepath.Join(s.dir, sumsFile+".new")
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(s.dir, sumsFile))
 }

@@ -3,6 +3,7 @@
 package objecttest
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -94,7 +95,7 @@ func (kv *Memory) Scan(prefix []byte, keysOnly bool, fn func(key, value []byte) 
 			kv.mu.Unlock()
 		}
 		if err := fn([]byte(k), v); err != nil {
-			if err == object.ErrStopScan {
+			if errors.Is(err, object.ErrStopScan) {
 				return nil
 			}
 			return err
