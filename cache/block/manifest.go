@@ -42,7 +42,7 @@ func NumBlocks(length int64) int {
 }
 
 // BlockLen is the length of block i of a body of length bytes.
-func BlockLen(length int64, i int) int {
+func BlockLen(length int64, i int) int { //nolint:revive // Len would not say of what
 	return int(min(Size, length-int64(i)*Size))
 }
 

@@ -112,6 +112,7 @@ type Keeper interface {
 // Store is a block.Store in Badger. Its methods may be called concurrently.
 type Store struct {
 	cfg     Config
+	segment int64 // how much is in a full segment, about
 	geo     geometry
 	reserve int64
 	keeper  Keeper
@@ -139,6 +140,7 @@ type Store struct {
 	trim       chan struct{} // holds a token while room is made
 	stuckUntil time.Time     // guarded by trim, as is the next
 	stuckFor   time.Duration // 0 unless the last attempt failed
+	stuckRoom  int64         // least headroom that was seen since
 	full       atomic.Bool
 
 	wake    chan struct{}
@@ -181,7 +183,6 @@ func open(cfg Config, keeper Keeper, log *slog.Logger, reg prometheus.Registerer
 	}
 	s := &Store{
 		cfg:    cfg,
-		geo:    geometryFor(cfg.segmentBytes()),
 		keeper: keeper,
 		log:    log.With("part", "block"),
 		space:  space,
@@ -225,6 +226,7 @@ func (s *Store) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		s.sealFull()
+		s.reportBadIndexes(ctx)
 		if err := s.makeRoom(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, block.ErrNoSpace) {
 			s.log.WarnContext(ctx, "no room made", "err", err)
 		}
@@ -233,6 +235,15 @@ func (s *Store) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		case <-s.wake:
+		}
+	}
+}
+
+// reportBadIndexes says once of each index that it was found to be damaged.
+func (s *Store) reportBadIndexes(ctx context.Context) {
+	for _, g := range s.all() {
+		if x := g.idx.Load(); x != nil && x.bad.Load() && !x.said.Swap(true) {
+			s.log.WarnContext(ctx, "index of a segment is damaged: some of its blocks are lost until the next start, which rebuilds it", "segment", g.id())
 		}
 	}
 }

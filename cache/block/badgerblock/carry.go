@@ -36,9 +36,8 @@ func (s *Store) sortOut(g *segment, keep []Keep) *survivors {
 			continue // of several objects
 		}
 		seen[k.Digest] = true
-		if other, _, ok := s.find(k.Digest, true); ok {
-			c.moves = append(c.moves, Move{k.Digest, other.id()})
-			other.release()
+		if other, ok := s.elsewhere(k.Digest); ok {
+			c.moves = append(c.moves, Move{k.Digest, other})
 			continue
 		}
 		if p, ok := g.find(k.Digest); ok {
@@ -53,6 +52,25 @@ func (s *Store) sortOut(g *segment, keep []Keep) *survivors {
 		}
 	}
 	return c
+}
+
+// elsewhere returns a segment that stays and has d, undamaged.
+func (s *Store) elsewhere(d block.Digest) (block.Segment, bool) {
+	for {
+		g, p, ok := s.find(d, true)
+		if !ok {
+			return 0, false
+		}
+		b := &storedBlock{s: s, g: g, digest: d, place: p}
+		err, id := b.check(), g.id()
+		if err != nil {
+			b.dropThis(err)
+		}
+		g.release()
+		if err == nil {
+			return id, true
+		}
+	}
 }
 
 // planCarry claims the room that copying c takes, before the first byte is

@@ -38,7 +38,8 @@ type Config struct {
 	// it from the file system's size.
 	ReserveBytes int64 `toml:"reserve_bytes"`
 	// SegmentBytes is the unit in which room is made, in whole MiB. 0 derives
-	// it from the budget.
+	// it from the budget or, if that is less, from the disk. It may change
+	// between starts.
 	SegmentBytes int64 `toml:"segment_bytes"`
 	// ScrubBytesPerSecond is how fast Run reads everything again to find what
 	// the disk has damaged. 0 turns it off.
@@ -99,17 +100,18 @@ func (c Config) Validate() error {
 }
 
 func (c Config) leastBudget() int64 {
-	return int64(2*len(c.Rings)+2) * geometryFor(c.segmentBytes()).cost
+	return int64(2*len(c.Rings)+2) * geometryFor(c.segmentBytes(c.BudgetBytes)).cost
 }
 
-// segmentBytes is SegmentBytes or, if that is 0, a 48th of the budget: up to
-// three segments' room is kept free for the next one and for what is carried
-// forward, which leaves more than nine tenths in use.
-func (c Config) segmentBytes() int64 {
+// segmentBytes is SegmentBytes or, if that is 0, a 48th of what may be used on
+// a disk that has onDisk bytes for us: up to three segments' room is kept free
+// for the next one and for what is carried forward, which leaves more than nine
+// tenths in use.
+func (c Config) segmentBytes(onDisk int64) int64 {
 	if c.SegmentBytes != 0 {
 		return c.SegmentBytes
 	}
-	n := c.BudgetBytes / 48 / mib * mib
+	n := min(c.BudgetBytes, onDisk) / 48 / mib * mib
 	return min(max(n, minSegment), maxSegment)
 }
 

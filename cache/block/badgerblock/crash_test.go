@@ -47,7 +47,11 @@ func childMain(dir string) {
 func TestKill9(t *testing.T) {
 	dir := t.TempDir()
 	from := 0
-	for round := range 4 {
+	rounds := 4
+	if testing.Short() {
+		rounds = 2
+	}
+	for round := range rounds {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), childEnv+"="+dir, fmt.Sprintf("%s_FROM=%d", childEnv, from))
 		out, err := cmd.StdoutPipe()

@@ -123,7 +123,11 @@ func TestFlipsWhileRunning(t *testing.T) {
 	}
 	time.Sleep(2 * racy) // real file times: verified state now counts
 	right(t, s, want)
-	for range 12 {
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
+	for range rounds {
 		for _, path := range files(t, s.cfg.Dir) {
 			if filepath.Base(path) == vlogName || filepath.Base(path) == indexName {
 				flip(t, rng, path, min(used(t, path), 4*mib))
@@ -185,6 +189,7 @@ func copyDir(t *testing.T, from string) string {
 // TestStoppedDamage starts again on what a crash left, after damage to each
 // kind of file.
 func TestStoppedDamage(t *testing.T) {
+	t.Parallel() // it waits for the disk mostly
 	s := mustOpen(t, testConfig(t.TempDir()), &shelf{})
 	want := stock(t, s)
 	crashed := copyDir(t, s.cfg.Dir) // two rings are still being written
@@ -236,6 +241,9 @@ func TestStoppedDamage(t *testing.T) {
 	}
 	for state, from := range map[string]string{"crashed": crashed, "clean": clean} {
 		for name, fn := range spoil {
+			if testing.Short() && state == "clean" && name != "one bit" && name != "truncated" {
+				continue // much as after a crash
+			}
 			t.Run(state+"/"+name, func(t *testing.T) {
 				dir := copyDir(t, from)
 				for _, path := range files(t, dir) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	"preau/cache/block"
 )
@@ -22,11 +23,15 @@ import (
 //	header: magic (8) | count (4) | length of the value log (8) | sum of the blocks' lengths (8)
 //	        | CRC-32C of the records (4) | CRC-32C of the header before (4)
 //	record: digest (32) | offset of the value (4) | its length (4)
+//	        | CRC-32C of the record before (4)
+//
+// The whole is checked when it is opened. As it stays open for months, each
+// record is checked again whenever it is used.
 const (
 	indexName   = "index"
-	indexMagic  = "preauBX1"
+	indexMagic  = "preauBX2"
 	indexHeader = 8 + 4 + 8 + 8 + 4 + 4
-	indexRecord = 32 + 4 + 4
+	indexRecord = 32 + 4 + 4 + 4
 )
 
 var errBadIndex = errors.New("index is damaged")
@@ -52,6 +57,8 @@ type index struct {
 	values int64 // length of the value log
 	bytes  int64 // sum of the blocks' lengths
 	filter filter
+	bad    atomic.Bool // damage was found since it was opened
+	said   atomic.Bool // and reported
 }
 
 // writeIndex writes the index of dir and makes it durable.
@@ -87,6 +94,7 @@ func fillIndex(f *os.File, list []indexed, values int64) error {
 		copy(rec[:32], e.digest[:])
 		binary.BigEndian.PutUint32(rec[32:], e.place.off)
 		binary.BigEndian.PutUint32(rec[36:], e.place.len)
+		binary.BigEndian.PutUint32(rec[40:], crc32.Checksum(rec[:40], castagnoli))
 		total += int64(e.place.len)
 		if _, err := w.Write(rec[:]); err != nil {
 			return err
@@ -155,14 +163,14 @@ func (x *index) load() error {
 	return nil
 }
 
-// each hands out all records, some at a time.
+// each hands out all records, some at a time. Its own errors are errBadIndex.
 func (x *index) each(fn func(records []byte) error) error {
 	const some = 1600
 	buf := make([]byte, min(some, x.count)*indexRecord)
 	for i := 0; i < x.count; i += some {
 		p := buf[:min(some, x.count-i)*indexRecord]
 		if _, err := x.f.ReadAt(p, indexHeader+int64(i)*indexRecord); err != nil {
-			return fmt.Errorf("read index: %w", err)
+			return fmt.Errorf("%w: %w", errBadIndex, err)
 		}
 		if err := fn(p); err != nil {
 			return err
@@ -187,6 +195,7 @@ func (x *index) find(d block.Digest) (place, bool) {
 		at = min(max(at, lo), end-n)
 		p := buf[:n*indexRecord]
 		if _, err := x.f.ReadAt(p, indexHeader+int64(at)*indexRecord); err != nil {
+			x.bad.Store(true)
 			return place{}, false
 		}
 		first, last := p[:32], p[(n-1)*indexRecord:][:32]
@@ -202,9 +211,7 @@ func (x *index) find(d block.Digest) (place, bool) {
 			if !ok {
 				return place{}, false
 			}
-			pl := placeOf(p[i*indexRecord:])
-			pl.ord = int32(at + i)
-			return pl, true
+			return x.placeOf(p[i*indexRecord:][:indexRecord], int32(at+i))
 		}
 	}
 	return place{}, false
@@ -226,8 +233,17 @@ func searchRecords(p []byte, d block.Digest) (int, bool) {
 	return 0, false
 }
 
-func placeOf(rec []byte) place {
-	return place{off: binary.BigEndian.Uint32(rec[32:]), len: binary.BigEndian.Uint32(rec[36:])}
+// placeOf returns the place in rec, record ord of x. If rec is damaged, its
+// block counts as lost: the next start finds that the index as a whole is not
+// what it was, and makes a new one from the value log.
+func (x *index) placeOf(rec []byte, ord int32) (place, bool) {
+	p := place{off: binary.BigEndian.Uint32(rec[32:]), len: binary.BigEndian.Uint32(rec[36:]), ord: ord}
+	if crc32.Checksum(rec[:40], castagnoli) != binary.BigEndian.Uint32(rec[40:]) ||
+		p.len > block.Size || int64(p.off)+int64(p.len) > x.values {
+		x.bad.Store(true)
+		return place{}, false
+	}
+	return p, true
 }
 
 // filter is a Bloom filter in lines of 64 bytes: one line, and thus one miss

@@ -136,17 +136,22 @@ func TestKill9UnderPressure(t *testing.T) {
 // TestBudgetLowered opens a store with less than it takes: it shrinks, also
 // where half of each segment is pinned, and loses nothing that is.
 func TestBudgetLowered(t *testing.T) {
+	t.Parallel() // it waits for the disk mostly
+	before, after, n := int64(64*mib), int64(48*mib), 180
+	if testing.Short() {
+		before, after, n = 36*mib, 30*mib, 95
+	}
 	cfg := testConfig(t.TempDir())
-	cfg.BudgetBytes = 64 * mib
+	cfg.BudgetBytes = before
 	cfg.SegmentBytes = 2 * mib
 	s := mustOpen(t, cfg, &shelf{})
-	for i := range 180 {
+	for i := range n {
 		mustPut(t, s, block.Ring(i%3), blocktest.Bytes(uint64(i), 300_000))
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	cfg.BudgetBytes = 48 * mib
+	cfg.BudgetBytes = after
 	pinned := func(d block.Digest) (block.Ring, bool) { return 1, d[0] < 128 }
 	s = mustOpen(t, cfg, &shelf{keep: pinned})
 	mustPut(t, s, 0, []byte("x"))
@@ -156,7 +161,7 @@ func TestBudgetLowered(t *testing.T) {
 	if n, err := allocated(cfg.Dir); err != nil || n > cfg.BudgetBytes {
 		t.Errorf("%d bytes on disk, %v", n, err)
 	}
-	for i := range 180 {
+	for i := range n {
 		p := blocktest.Bytes(uint64(i), 300_000)
 		if _, keep := pinned(block.Sum(p)); keep {
 			blocktest.Check(t, s, block.Sum(p), p)

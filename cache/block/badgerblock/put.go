@@ -58,9 +58,8 @@ func (s *Store) put(ctx context.Context, r block.Ring, d block.Digest, p []byte)
 		if ctx.Err() != nil {
 			return 0, false, context.Cause(ctx)
 		}
-		if g, _, ok := s.find(d, true); ok {
-			defer g.release()
-			return g.id(), false, nil
+		if seg, ok, err := s.present(d, p); ok || err != nil {
+			return seg, false, err
 		}
 		q := &request{pair: pair{blockKey(d), p}, digest: d, ready: make(chan struct{})}
 		s.flightMu.Lock()

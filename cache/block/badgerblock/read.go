@@ -207,23 +207,10 @@ func (b *storedBlock) pread(p []byte, off int64) error {
 // verify makes sure that the block's bytes are right. It returns all of them
 // if it had to read them, for use until done is called; else nil.
 func (b *storedBlock) verify() (whole []byte, done func(), err error) {
-	sealed := b.place.ord >= 0
-	if !sealed && b.place.len > 0 {
-		// Whoever reads by small pieces should not pay for the whole each time.
-		if st, err := statOf(b.g.fd); err == nil {
-			if seen, ok := b.g.seen.Load(b.place.off); ok && seen == st {
-				return nil, func() {}, nil
-			}
-		}
-	}
-	if sealed && b.place.len > alwaysCheck {
-		ok, err := b.verified()
-		if err != nil {
-			return nil, nil, b.damaged(err)
-		}
-		if ok {
-			return nil, func() {}, nil
-		}
+	if ok, err := b.verified(); err != nil {
+		return nil, nil, b.damaged(err)
+	} else if ok {
+		return nil, func() {}, nil
 	}
 	buf, done := b.s.buffers.whole(int(b.place.len) + maxEntryHeader + blockKeyLen + versionLen + crc32.Size)
 	before, err := statOf(b.g.fd)
@@ -236,21 +223,43 @@ func (b *storedBlock) verify() (whole []byte, done func(), err error) {
 		done()
 		return nil, nil, err
 	}
+	b.remember(before)
+	return whole, done, nil
+}
+
+// remember notes that the block was verified just now, if its file is as it
+// was before.
+func (b *storedBlock) remember(before fileStat) {
 	now := time.Now()
 	after, err := statOf(b.g.fd)
-	if err == nil && after == before && now.UnixNano()-after.ctime > int64(racy) {
-		if sealed {
-			set(b.g.checksFor(after, now).bits, b.place.ord)
-		} else {
-			b.g.seen.Store(b.place.off, after)
-		}
+	if err != nil || after != before || now.UnixNano()-after.ctime <= int64(racy) {
+		return
 	}
-	return whole, done, nil
+	if b.place.ord >= 0 {
+		set(b.g.checksFor(after, now).bits, b.place.ord)
+	} else {
+		b.g.seen.Store(b.place.off, after)
+	}
 }
 
 // verified reports whether the block was verified since its file changed, and
 // is still in memory since.
 func (b *storedBlock) verified() (bool, error) {
+	if b.place.ord < 0 {
+		if b.place.len == 0 {
+			return false, nil
+		}
+		// Whoever reads by small pieces should not pay for the whole each time.
+		st, err := statOf(b.g.fd)
+		if err != nil {
+			return false, nil // reading it will tell
+		}
+		seen, ok := b.g.seen.Load(b.place.off)
+		return ok && seen == st, nil
+	}
+	if b.place.len <= alwaysCheck {
+		return false, nil
+	}
 	st, err := statOf(b.g.fd)
 	if err != nil {
 		return false, err
@@ -268,6 +277,9 @@ func (b *storedBlock) verified() (bool, error) {
 // block was put, instead of the digest if buf has room for the entry.
 func (b *storedBlock) readWhole(buf []byte) ([]byte, error) {
 	size := int(b.place.len)
+	if size > len(buf) {
+		return nil, b.damaged(fmt.Errorf("its length is said to be %d", size))
+	}
 	if b.place.ord < 0 {
 		head := headerLen(size) + blockKeyLen + versionLen
 		if total := head + size + crc32.Size; len(buf) >= total && head <= int(b.place.off) {
@@ -292,22 +304,6 @@ func (b *storedBlock) readWhole(buf []byte) ([]byte, error) {
 	}
 	b.s.met.verified.Add(float64(size))
 	return p, nil
-}
-
-// damaged drops the block and returns what to say about it.
-func (b *storedBlock) damaged(why error) error {
-	found, err := b.g.drop(b.digest)
-	if err != nil {
-		b.s.log.Warn("drop not noted on disk", "digest", b.digest, "err", err)
-	}
-	if found {
-		b.s.met.damaged.Inc()
-		b.s.log.Warn("damaged block dropped", "digest", b.digest, "segment", b.g.id(), "reason", why)
-		if b.s.cfg.OnDamage != nil {
-			b.s.cfg.OnDamage(b.digest, b.g.id())
-		}
-	}
-	return fmt.Errorf("read block %s: %w: %w", b.digest, block.ErrCorrupt, why)
 }
 
 // buffers bounds what reading takes in memory, however many clients there are

@@ -84,6 +84,7 @@ func TestStalledClients(t *testing.T) {
 
 // TestStalledReadersCostLittle has readers hold a block of most segments.
 func TestStalledReadersCostLittle(t *testing.T) {
+	t.Parallel() // it waits for the disk mostly
 	cfg := smallest(t.TempDir())
 	cfg.BudgetBytes = 48 * mib
 	s := mustOpen(t, cfg, &shelf{})
@@ -97,7 +98,11 @@ func TestStalledReadersCostLittle(t *testing.T) {
 		}
 		open = append(open, b)
 	}
-	for i := range 60 {
+	more := 60
+	if testing.Short() {
+		more = 35
+	}
+	for i := range more {
 		mustPut(t, s, 0, blocktest.Bytes(uint64(100+i), 900_000))
 	}
 	left := 0

@@ -64,7 +64,7 @@ func (s *Store) carryOut(ctx context.Context, g *segment, keep []Keep) (gain boo
 	}
 	c := s.sortOut(g, keep)
 	live := g.live.Load()
-	small := live < s.cfg.segmentBytes()/smallShare
+	small := live < s.segment/smallShare
 	if c.bytes*relabelOf >= live*relabelFrom && !small && c.bytes > 0 || !s.planCarry(c) {
 		dropped, err := s.relabel(ctx, g, c.to, keep)
 		return dropped > live/32, err

@@ -22,9 +22,13 @@ const (
 	// touched before has lost its touches then.
 	lapsAgain = 1
 	// Between failed attempts the store says at once that it has no room, for
-	// minStuck at first, and then for longer each time.
+	// minStuck at first, and then for longer each time, unless others give some
+	// back.
 	minStuck = time.Second
 	maxStuck = time.Minute
+	// relief is the part of a segment by which the headroom must have grown for
+	// the store to try again before that time is over.
+	relief = 4
 	// heldSegments is how many segments' room may be removed but still read
 	// from before the store stops removing more of that kind: readers that
 	// stall must not cost everything that is stored.
@@ -60,7 +64,7 @@ func (s *Store) retireSome(ctx context.Context) error {
 		if s.closed.Load() {
 			return ErrClosed
 		}
-		if time.Now().Before(s.stuckUntil) {
+		if time.Now().Before(s.stuckUntil) && !s.relieved() {
 			return block.ErrNoSpace
 		}
 		s.sealFull()
@@ -101,7 +105,21 @@ func (s *Store) stuck(ctx context.Context, why error) error {
 	}
 	s.stuckFor = min(max(2*s.stuckFor, minStuck), maxStuck)
 	s.stuckUntil = time.Now().Add(s.stuckFor)
+	s.stuckRoom = s.headroom()
 	return fmt.Errorf("%w: %w", block.ErrNoSpace, why)
+}
+
+// relieved reports whether there is so much more headroom than there was since
+// the last failed attempt that another one is worth its cost at once. Run asks
+// every second. The caller holds the trim token.
+func (s *Store) relieved() bool {
+	room := s.headroom()
+	s.stuckRoom = min(s.stuckRoom, room)
+	if room-s.stuckRoom < s.geo.cost/relief {
+		return false
+	}
+	s.stuckUntil, s.stuckFor = time.Time{}, min(s.stuckFor, minStuck)
+	return true
 }
 
 // oldest returns the segment to retire next, nil if there is none.

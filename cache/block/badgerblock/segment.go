@@ -123,15 +123,23 @@ func (g *segment) find(d block.Digest) (place, bool) {
 // drop forgets d. With an index that is noted in a file, so that it holds
 // after a restart.
 func (g *segment) drop(d block.Digest) (bool, error) {
+	return g.dropIf(d, func(place) bool { return true })
+}
+
+// dropIf is drop if cond is true of the place of d.
+func (g *segment) dropIf(d block.Digest, cond func(place) bool) (bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.places != nil {
-		_, ok := g.places[d]
+		p, ok := g.places[d]
+		if !ok || !cond(p) {
+			return false, nil
+		}
 		delete(g.places, d)
-		return ok, nil
+		return true, nil
 	}
 	p, ok := g.idx.Load().find(d)
-	if !ok || isSet(g.drops, p.ord) {
+	if !ok || isSet(g.drops, p.ord) || !cond(p) {
 		return false, nil
 	}
 	set(g.drops, p.ord)
@@ -215,7 +223,8 @@ func (g *segment) adopt(x *index) error {
 	return nil
 }
 
-// each calls fn for every block of g.
+// each calls fn for every block of g. Those whose records in the index are
+// damaged are left out.
 func (g *segment) each(fn func(block.Digest, place) error) error {
 	x := g.idx.Load()
 	if x == nil {
@@ -237,12 +246,11 @@ func (g *segment) each(fn func(block.Digest, place) error) error {
 		x = g.idx.Load()
 	}
 	ord := int32(0)
-	return x.each(func(recs []byte) error {
+	err := x.each(func(recs []byte) error {
 		for ; len(recs) > 0; recs = recs[indexRecord:] {
-			p := placeOf(recs)
-			p.ord = ord
+			p, ok := x.placeOf(recs[:indexRecord], ord)
 			ord++
-			if isSet(g.drops, p.ord) {
+			if !ok || isSet(g.drops, p.ord) {
 				continue
 			}
 			if err := fn(block.Digest(recs[:32]), p); err != nil {
@@ -251,6 +259,13 @@ func (g *segment) each(fn func(block.Digest, place) error) error {
 		}
 		return nil
 	})
+	if errors.Is(err, errBadIndex) {
+		// What cannot be read is lost. As an error it would keep the segment
+		// from ever being retired.
+		x.bad.Store(true)
+		return nil
+	}
+	return err
 }
 
 // records calls fn for every record in g, in the order they were written.

@@ -46,6 +46,16 @@ func (s *Store) used() int64 {
 	return n
 }
 
+// headroom is how much more may be used; it is negative if too much is. It
+// grows when others give back disk space, or what counts against the budget.
+func (s *Store) headroom() int64 {
+	free, _, err := s.space(s.cfg.Dir)
+	if err != nil {
+		free = 0
+	}
+	return min(s.cfg.BudgetBytes-s.used(), free-s.reserve)
+}
+
 // limit is how much may be used with used in use and free left on the disk.
 func (s *Store) limit(used, free int64) int64 {
 	return max(min(s.cfg.BudgetBytes, used+free-s.reserve), 0)

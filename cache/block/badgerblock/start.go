@@ -97,6 +97,8 @@ func (s *Store) start() (err error) {
 	if s.reserve = s.cfg.ReserveBytes; s.reserve == 0 {
 		s.reserve = reserveFor(total)
 	}
+	s.segment = s.cfg.segmentBytes(total - s.reserve)
+	s.geo = geometryFor(s.segment)
 	if err := freeRoomAt(s.cfg, s.space); err != nil {
 		return err
 	}
@@ -311,7 +313,7 @@ func writeFile(path string, p []byte) error {
 func (s *Store) mergeSmall(ctx context.Context) error {
 	small := make([][]*segment, len(s.rings))
 	for _, g := range s.all() {
-		if g.sealed() && g.live.Load() < s.cfg.segmentBytes()/8 {
+		if g.sealed() && g.live.Load() < s.segment/8 {
 			small[g.ring()] = append(small[g.ring()], g)
 		}
 	}

@@ -88,6 +88,9 @@ func mustPut(t testing.TB, s *Store, r block.Ring, p []byte) (block.Digest, bloc
 
 func TestConformance(t *testing.T) {
 	t.Run("with Run", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("there are others that use Run")
+		}
 		blocktest.Run(t, func(t *testing.T) block.Store {
 			s := mustOpen(t, testConfig(t.TempDir()), &shelf{})
 			run(t, s)
@@ -95,6 +98,9 @@ func TestConformance(t *testing.T) {
 		})
 	})
 	t.Run("without Run", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("much the same as sealed")
+		}
 		blocktest.Run(t, func(t *testing.T) block.Store { return mustOpen(t, testConfig(t.TempDir()), &shelf{}) })
 	})
 	t.Run("sealed", func(t *testing.T) {

@@ -214,12 +214,12 @@ func outOfBounds(t *testing.T, s block.Store) {
 // pipe returns both ends of a TCP connection over loopback.
 func pipe(t *testing.T) (client, server net.Conn) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	client, err = net.Dial("tcp", l.Addr().String())
+	client, err = new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
