@@ -164,7 +164,7 @@ func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool
 		}
 		fallthrough
 	default:
-		if resp := f.take(leader); resp != nil {
+		if resp := f.take(leader); resp != nil { //nolint:bodyclose // relayed, and closed there
 			x.relay(resp, fwd)
 			return true
 		}
@@ -246,7 +246,7 @@ func (x *exchange) alone(o *object.Object, d *rfc9111.Decision, fwd string) bool
 	case f.err != nil, f.failure && d != nil && d.MayServe(f.how(), time.Now()):
 		return x.failed(o, zeroIfNil(d), f.err)
 	}
-	if resp := f.take(true); resp != nil {
+	if resp := f.take(true); resp != nil { //nolint:bodyclose // relayed, and closed there
 		x.relay(resp, fwd)
 	}
 	return true

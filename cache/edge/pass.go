@@ -42,7 +42,7 @@ func (x *exchange) pass(fwd, detail string) {
 	if x.r.ContentLength != 0 {
 		// An answer may begin before the request has ended. What can't do this
 		// does it by itself (HTTP/2) or never (HTTP/1.0).
-		_ = http.NewResponseController(x.w).EnableFullDuplex()
+		_ = http.NewResponseController(x.w).EnableFullDuplex() //nolint:errcheck // see above
 	}
 	proxy.ServeHTTP(x.w, x.r)
 }

@@ -127,7 +127,7 @@ func TestPrivate304(t *testing.T) {
 func TestUnsharedResponsesDoNotWaitForEachOther(t *testing.T) {
 	w := newWorld(t)
 	var most, now atomic.Int64
-	w.answer(func(rw http.ResponseWriter, r *http.Request) {
+	w.answer(func(rw http.ResponseWriter, _ *http.Request) {
 		n := now.Add(1)
 		defer now.Add(-1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
@@ -221,7 +221,7 @@ func TestHead(t *testing.T) {
 	}
 	w.wantAsked(0)
 	// A HEAD that is answered by the site freshens what is stored.
-	w.answer(func(rw http.ResponseWriter, r *http.Request) {
+	w.answer(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("X-New", "yes")
 		rw.Header().Set("ETag", `"one"`)
 		rw.Header().Set("Cache-Control", "max-age=60")

@@ -39,13 +39,13 @@ func TestRanges(t *testing.T) {
 	data := noise(2*mib+123, 1)
 	n := len(data)
 	var states = map[string]func(w *world) http.HandlerFunc{
-		"complete": func(w *world) http.HandlerFunc { return file(data, "ETag", `"v"`, "Cache-Control", "max-age=60") },
-		"running": func(w *world) http.HandlerFunc {
+		"complete": func(_ *world) http.HandlerFunc { return file(data, "ETag", `"v"`, "Cache-Control", "max-age=60") },
+		"running": func(_ *world) http.HandlerFunc {
 			return slowly(data, time.Millisecond, "ETag", `"v"`, "Cache-Control", "max-age=60")
 		},
-		"cold": func(w *world) http.HandlerFunc { return file(data, "ETag", `"v"`, "Cache-Control", "max-age=60") },
-		"weak": func(w *world) http.HandlerFunc { return file(data, "ETag", `W/"v"`, "Cache-Control", "max-age=60") },
-		"no ranges": func(w *world) http.HandlerFunc {
+		"cold": func(_ *world) http.HandlerFunc { return file(data, "ETag", `"v"`, "Cache-Control", "max-age=60") },
+		"weak": func(_ *world) http.HandlerFunc { return file(data, "ETag", `W/"v"`, "Cache-Control", "max-age=60") },
+		"no ranges": func(_ *world) http.HandlerFunc {
 			return func(rw http.ResponseWriter, r *http.Request) {
 				r.Header.Del("Range")
 				file(data, "ETag", `"v"`, "Cache-Control", "max-age=60")(rw, r)
@@ -190,7 +190,7 @@ func TestProbeThenWhole(t *testing.T) { // as players on iOS do
 func TestRangeOfUnknownLength(t *testing.T) {
 	data := noise(2*mib, 5)
 	w := newWorld(t)
-	w.answer(func(rw http.ResponseWriter, r *http.Request) {
+	w.answer(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Cache-Control", "max-age=60")
 		for i := 0; i < len(data); i += mib / 4 {
 			_, _ = rw.Write(data[i : i+mib/4])

@@ -75,7 +75,7 @@ func TestSitesAreFoundByHostAndPath(t *testing.T) {
 		"dots inside":            {"box", "/o/pad/a/../b", "/pad/a/../b"},
 	}
 	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(_ *testing.T) {
 			w.want(w.get(tt.path, "Host", tt.host), 200, tt.want)
 		})
 	}
@@ -180,7 +180,7 @@ func TestLocationsLeadToTheBox(t *testing.T) {
 
 func TestCookiesOfSitesOnOneHostAreKeptApart(t *testing.T) {
 	o := newOrigin(t)
-	o.answer(func(w http.ResponseWriter, r *http.Request) {
+	o.answer(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Add("Set-Cookie", "a=1; Path=/; Domain=site.example; HttpOnly")
 		w.Header().Add("Set-Cookie", "b=2; path=/pad/x")
 		w.Header().Add("Set-Cookie", "c=3; Secure")

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +24,7 @@ import (
 func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string, aged bool) bool {
 	h := x.w.Header()
 	for k, v := range o.Header {
-		h[k] = v[:len(v):len(v)] // shared by all who get it: an append must copy
+		h[k] = slices.Clip(v) // shared by all who get it: an append must copy
 	}
 	if aged || h.Get("Age") != "" {
 		rfc9111.SetAge(h, response(o).CurrentAge(time.Now()))
@@ -303,9 +305,7 @@ func (x *exchange) relay(resp *http.Response, fwd string) {
 	rfc9111.Via(header, resp.ProtoMajor, resp.ProtoMinor, Name)
 	x.localise(header)
 	h := x.w.Header()
-	for k, v := range header {
-		h[k] = v
-	}
+	maps.Copy(h, header)
 	if len(announced) > 0 {
 		h["Trailer"] = announced
 	}
@@ -324,9 +324,7 @@ func (x *exchange) relay(resp *http.Response, fwd string) {
 	n, err := io.Copy(&flushing{x.w}, resp.Body)
 	x.sent(sourceSite, n)
 	if err == nil {
-		for k, v := range resp.Trailer {
-			h[k] = v
-		}
+		maps.Copy(h, resp.Trailer)
 	}
 	x.finish(err)
 }
@@ -357,9 +355,7 @@ func (x *exchange) sendInterim(in interim) {
 	}
 	rfc9111.StripHopByHop(in.header)
 	h := x.w.Header()
-	for k, v := range in.header {
-		h[k] = v
-	}
+	maps.Copy(h, in.header)
 	x.w.WriteHeader(in.status)
 	clear(h)
 }

@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -78,9 +79,7 @@ func (t *task) request(ctx context.Context, header http.Header) *http.Request {
 func (t *task) run(ctx context.Context, f *flight) {
 	header := t.header.Clone()
 	if t.prior != nil {
-		for k, v := range rfc9111.ConditionalHeader(t.prior.Header) {
-			header[k] = v
-		}
+		maps.Copy(header, rfc9111.ConditionalHeader(t.prior.Header))
 	}
 	sent := time.Now()
 	resp, err := t.site.Upstream.Fetch(t.request(ctx, header))
@@ -133,7 +132,7 @@ func (t *task) vouched(ctx context.Context, f *flight, got rfc9111.Response) {
 		keep.Doubt = object.Invalidated
 	}
 	if err := t.store.Objects().Update(context.WithoutCancel(ctx), &keep); err != nil {
-		t.h.log.Debug("a freshened response could not be recorded", "site", t.site.Name, "err", err)
+		t.h.log.DebugContext(ctx, "a freshened response could not be recorded", "site", t.site.Name, "err", err)
 	}
 }
 

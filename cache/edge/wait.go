@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 
 	"preau/cache/fill"
 )
@@ -27,7 +28,7 @@ func (x *exchange) firstByte(reader *fill.Reader, body *fill.Body, from int64) e
 	err := reader.Wait(ctx)
 	cancel(nil)
 	<-over
-	if err != nil && x.r.Context().Err() == nil && context.Cause(ctx) == errLineDown {
+	if err != nil && x.r.Context().Err() == nil && errors.Is(context.Cause(ctx), errLineDown) {
 		return errLineDown
 	}
 	return err

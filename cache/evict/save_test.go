@@ -90,7 +90,7 @@ func TestLoadOfAnythingElseLeavesThePolicyEmpty(t *testing.T) {
 		for i := range good {
 			data := bytes.Clone(good)
 			data[i] ^= 0x10
-			check(t, bytes.NewReader(data))
+			_ = check(t, bytes.NewReader(data))
 		}
 	})
 	t.Run("each length", func(t *testing.T) {
@@ -110,12 +110,12 @@ func TestLoadOfAnythingElseLeavesThePolicyEmpty(t *testing.T) {
 	t.Run("other budget", func(t *testing.T) {
 		c := small()
 		c.BudgetBytes *= 2
-		check(t, bytes.NewReader(saved(t, experienced(t, c))))
+		_ = check(t, bytes.NewReader(saved(t, experienced(t, c))))
 	})
 	t.Run("other tables", func(t *testing.T) {
 		c := small()
 		c.Objects *= 2
-		check(t, bytes.NewReader(saved(t, experienced(t, c))))
+		_ = check(t, bytes.NewReader(saved(t, experienced(t, c))))
 	})
 }
 

@@ -73,7 +73,7 @@ func TestManySmallRanges(t *testing.T) {
 		o.bits = 20e6
 		var wg sync.WaitGroup
 		wg.Go(func() { bd.mustGet(o, 0, -1) })
-		for i := int64(0); i < 30; i++ {
+		for i := range int64(30) {
 			wg.Go(func() {
 				from := size / 30 * i
 				bd.mustGet(o, from, from+32<<10)

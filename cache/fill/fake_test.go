@@ -234,8 +234,9 @@ type bed struct {
 	saves    int
 }
 
-func newBed(t testing.TB, limit int64) *bed {
-	bd := &bed{t: t, cfg: DefaultConfig(), store: blocktest.NewMemory(limit), manifest: block.Manifest{Length: block.UnknownLength}}
+func newBed(tb testing.TB, limit int64) *bed {
+	tb.Helper()
+	bd := &bed{t: tb, cfg: DefaultConfig(), store: blocktest.NewMemory(limit), manifest: block.Manifest{Length: block.UnknownLength}}
 	bd.restart()
 	return bd
 }
@@ -279,7 +280,7 @@ func (bd *bed) body(src Source) *Body {
 }
 
 func (bd *bed) spec(src Source) Spec {
-	return Spec{Manifest: bd.saved(), Source: src, Save: func(_ context.Context, m block.Manifest, segs []block.Segment) error {
+	return Spec{Manifest: bd.saved(), Source: src, Save: func(_ context.Context, m block.Manifest, _ []block.Segment) error {
 		if err := m.Validate(); err != nil {
 			bd.t.Errorf("saved manifest: %v", err)
 		}

@@ -80,7 +80,7 @@ func (r *Reader) Count(fn func(n int64)) { r.count = fn }
 func (r *Reader) CopyTo(ctx context.Context, w io.Writer) (int64, error) {
 	var written int64
 	flushed := true
-	fl, _ := w.(flusher)
+	fl, _ := w.(flusher) //nolint:errcheck // nil where it is none
 	for {
 		n, err := r.step(w)
 		written += n

@@ -9,14 +9,14 @@ import (
 type Use uint8
 
 const (
-	// Validate: ask the origin first, with ConditionalHeader.
+	// Validate is to ask the origin first, with ConditionalHeader.
 	Validate Use = iota
-	// Fresh: serve it.
+	// Fresh is to serve it.
 	Fresh
-	// StaleAllowed: it is stale and the client has said that it will do
+	// StaleAllowed means that it is stale and the client has said that it will do
 	// (max-stale).
 	StaleAllowed
-	// StaleWhileRevalidate: serve it and validate it behind the client's back
+	// StaleWhileRevalidate is to serve it and validate it behind the client's back
 	// (RFC 5861 section 3).
 	StaleWhileRevalidate
 )
@@ -178,9 +178,9 @@ func (d *Decision) grace(want RequestDirectives, says ResponseDirectives, stored
 type Failure uint8
 
 const (
-	// Disconnected: no answer could be had.
+	// Disconnected means that no answer could be had.
 	Disconnected Failure = iota
-	// ServerError: the answer was 500, 502, 503 or 504 (RFC 5861 section 4).
+	// ServerError means that the answer was 500, 502, 503 or 504 (RFC 5861 section 4).
 	ServerError
 )
 

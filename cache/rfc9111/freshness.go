@@ -9,16 +9,16 @@ import (
 type Source uint8
 
 const (
-	// SourceNone: the response says nothing and no guess is allowed. It is
+	// SourceNone means that the response says nothing and no guess is allowed. It is
 	// stale from the start.
 	SourceNone Source = iota
-	// SourceSMaxage: the s-maxage directive.
+	// SourceSMaxage is the s-maxage directive.
 	SourceSMaxage
-	// SourceMaxAge: the max-age directive.
+	// SourceMaxAge is the max-age directive.
 	SourceMaxAge
-	// SourceExpires: the Expires field.
+	// SourceExpires is the Expires field.
 	SourceExpires
-	// SourceHeuristic: a part of the time since Last-Modified.
+	// SourceHeuristic is a part of the time since Last-Modified.
 	SourceHeuristic
 )
 

@@ -43,7 +43,7 @@ func Storable(req Request, resp Response, rules Rules) Verdict {
 	if reason := forbidden(req, resp, d); reason != "" {
 		return Verdict{Reason: reason}
 	}
-	if reason := useless(req, resp, d, rules); reason != "" {
+	if reason := useless(resp, d, rules); reason != "" {
 		return Verdict{Reason: reason}
 	}
 	return Verdict{Store: true, Reason: ReasonStored}
@@ -99,7 +99,7 @@ func forbidden(req Request, resp Response, d ResponseDirectives) Reason {
 // useless names why a response that may be stored is not worth it: no request
 // could be answered with it. Vary: * is one such (RFC 9111 section 4.1), being
 // already stale without a validator another.
-func useless(req Request, resp Response, d ResponseDirectives, rules Rules) Reason {
+func useless(resp Response, d ResponseDirectives, rules Rules) Reason {
 	if _, star := VaryFields(resp.Header); star {
 		return ReasonVaryAny
 	}

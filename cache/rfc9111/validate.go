@@ -123,11 +123,11 @@ func Update304(stored http.Header, fresh Response, rules Rules) http.Header {
 type HeadEffect uint8
 
 const (
-	// HeadIgnored: nothing. Only a 200 says anything about what is stored.
+	// HeadIgnored means nothing. Only a 200 says anything about what is stored.
 	HeadIgnored HeadEffect = iota
-	// HeadUpdates: the stored header is to be replaced by the one returned.
+	// HeadUpdates means that the stored header is to be replaced by the one returned.
 	HeadUpdates
-	// HeadInvalidates: the stored response is outdated and must not be used
+	// HeadInvalidates means that the stored response is outdated and must not be used
 	// without validation.
 	HeadInvalidates
 )

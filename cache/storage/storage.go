@@ -121,7 +121,7 @@ func (s *Storage) Run(ctx context.Context) error {
 	parts.Go(func() { errs[1] = s.blocks.Run(stores) })
 	parts.Go(func() {
 		if err := s.objects.Recount(stores); err != nil && stores.Err() == nil {
-			s.log.Warn("objects could not be counted", "err", err)
+			s.log.WarnContext(ctx, "objects could not be counted", "err", err)
 		}
 	})
 	tick := time.NewTicker(saveEvery)
@@ -266,7 +266,7 @@ func (s *Storage) loadPolicy() {
 	if err != nil {
 		return
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer func() { _ = f.Close() }() //nolint:errcheck // only read
 	if err := s.policy.Load(f); err != nil {
 		s.log.Info("popularity starts anew", "err", err)
 	}

@@ -76,8 +76,8 @@ func (c Config) Validate() error {
 	if c.Name == "" {
 		add("name: must not be empty")
 	}
-	switch {
-	case c.URL == nil:
+	switch c.URL {
+	case nil:
 		add("url: must be set")
 	default:
 		if c.URL.Scheme != "http" && c.URL.Scheme != "https" {

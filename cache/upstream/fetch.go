@@ -94,6 +94,7 @@ type passed struct {
 
 func (p *passed) Read(b []byte) (int, error) {
 	n, err := p.ReadCloser.Read(b)
+	//nolint:errorlint // an end of file that is wrapped is not the end of the body
 	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
 		_, err = p.u.failed(p.ctx, p.ctx, err)
 	}

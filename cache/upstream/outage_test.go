@@ -14,7 +14,7 @@ import (
 func hello(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }
 
 // hangs answers probes' path and lets the rest wait for its client to leave.
-func hangs(w http.ResponseWriter, r *http.Request) {
+func hangs(_ http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/" {
 		<-r.Context().Done()
 	}
@@ -139,7 +139,7 @@ func TestAStarvingBodyIsFreedInTwoSeconds(t *testing.T) {
 
 func TestABodyThatFlowsOutlivesTheOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		o := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
 			for range 20 {
 				_, _ = io.WriteString(w, "x")
 				_ = http.NewResponseController(w).Flush()

@@ -79,7 +79,7 @@ func (u *Upstream) probe(ctx context.Context) event {
 		ev = event{kind: evProbeUnclear}
 	}
 	u.metrics.probes.WithLabelValues(probeResult(ev.kind)).Inc()
-	u.log.Debug("probe", "result", probeResult(ev.kind), "cause", ev.cause)
+	u.log.DebugContext(ctx, "probe", "result", probeResult(ev.kind), "cause", ev.cause)
 	return ev
 }
 

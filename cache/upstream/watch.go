@@ -139,7 +139,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	if err != io.EOF {
+	if err != io.EOF { //nolint:errorlint // one that is wrapped is not the end of the body
 		err = b.broken(err)
 	}
 	b.ended = true

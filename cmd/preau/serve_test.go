@@ -59,7 +59,7 @@ func TestOneLineFormServesUntilItIsStopped(t *testing.T) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	resp, err := http.Get("http://" + addr + "/")
+	resp, err := http.Get("http://" + addr + "/") //nolint:forbidigo // the test has a limit
 	if err != nil {
 		t.Fatal(err)
 	}

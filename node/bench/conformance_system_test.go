@@ -231,7 +231,7 @@ func runSuite(ctx context.Context, t *testing.T, suite, dir, base string) []suit
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(ready)
+	resp, err := http.DefaultClient.Do(ready) //nolint:forbidigo // ctx is its limit
 	if err != nil {
 		t.Fatalf("the box does not answer: %v", err)
 	}

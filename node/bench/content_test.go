@@ -76,10 +76,7 @@ func (b body) equal(got []byte, off int64) bool {
 
 // ReadAt is io.ReaderAt over the body.
 func (b body) ReadAt(dst []byte, off int64) (int, error) {
-	n := min(int64(len(dst)), b.size-off)
-	if n < 0 {
-		n = 0
-	}
+	n := max(min(int64(len(dst)), b.size-off), 0)
 	at := 0
 	b.each(off, n, func(piece []byte) bool {
 		at += copy(dst[at:], piece)

@@ -56,7 +56,7 @@ func (p peer) start(ctx context.Context, set setup, cpu int) (*running, error) {
 		return nil, err
 	}
 	if err := proc.ready(ctx, set.listen); err != nil {
-		return nil, fmt.Errorf("%w (stop: %v)", err, proc.stop())
+		return nil, fmt.Errorf("%w (stop: %v)", err, proc.stop()) //nolint:errorlint // often nil, which only %v can show
 	}
 	return &running{process: proc, peer: p, set: set, base: "http://" + set.listen}, nil
 }

@@ -52,7 +52,7 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (Report, error) {
 		all.Go(func() {
 			defer d.client.CloseIdleConnections()
 			if cfg.Over > 0 {
-				_ = wait(ctx, time.Until(began.Add(cfg.Over*time.Duration(i)/time.Duration(len(devices))))) // run notes an ended ctx
+				_ = wait(ctx, time.Until(began.Add(cfg.Over*time.Duration(i)/time.Duration(len(devices))))) //nolint:errcheck // run notes an ended ctx
 			}
 			d.run(ctx)
 		})

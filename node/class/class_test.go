@@ -141,7 +141,7 @@ func TestEveryKindOfTroubleIsSeen(t *testing.T) {
 		"a range with other bytes": {class.Config{Range: class.RangeRandom}, func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Range") != "" {
 				var a, b int64
-				fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &a, &b)
+				_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &a, &b)
 				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", a, b, len(body)))
 				w.WriteHeader(206)
 				w.Write(make([]byte, b-a+1))

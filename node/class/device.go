@@ -19,6 +19,7 @@ import (
 // Outcome is how a device fared.
 type Outcome string
 
+// What may become of a device.
 const (
 	Waiting   Outcome = "waiting"
 	Reading   Outcome = "reading"

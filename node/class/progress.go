@@ -33,9 +33,9 @@ func progress(cfg Config, devices []*device, out io.Writer, ended <-chan struct{
 				text = fmt.Sprintf("\x1b[%dA\x1b[J", height) + text
 			}
 			height = strings.Count(grid(all), "\n")
-			io.WriteString(out, text) // a terminal that is gone shows nothing; the report's own write tells
+			io.WriteString(out, text) //nolint:errcheck // a terminal that is gone shows nothing; the report's own write tells
 		case !cfg.JSON && n%10 == 0 && !last:
-			io.WriteString(out, headline(all)+"\n")
+			io.WriteString(out, headline(all)+"\n") //nolint:errcheck // as above
 		}
 		if last {
 			return

@@ -170,9 +170,9 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (err error) {
 
 // listen opens addr, or a free port where that one is taken.
 func listen(addr string) (ln net.Listener, moved bool, err error) {
-	ln, err = net.Listen("tcp", addr)
+	ln, err = net.Listen("tcp", addr) //nolint:noctx // listening does not wait
 	if errors.Is(err, syscall.EADDRINUSE) {
-		ln, err = net.Listen("tcp", "127.0.0.1:0")
+		ln, err = net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // listening does not wait
 		moved = true
 	}
 	if err != nil {
@@ -210,7 +210,7 @@ func serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logge
 	if err := srv.Shutdown(grace); err != nil {
 		srv.Close() // those who do not read are not waited for
 	}
-	<-ended
+	<-ended //nolint:errcheck // that it was shut down
 	return nil
 }
 
@@ -231,5 +231,5 @@ func (t *teller) write(key string, a ...any) { t.put(fmt.Sprintf(texts(t.lang)[k
 func (t *teller) put(v string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	io.WriteString(t.out, v) // a terminal that is gone is no reason to stop
+	io.WriteString(t.out, v) //nolint:errcheck // a terminal that is gone is no reason to stop
 }

@@ -168,7 +168,7 @@ func (f *face) events(w http.ResponseWriter, r *http.Request) {
 		case st := <-states:
 			b, err := json.Marshal(st)
 			if err != nil {
-				f.stage.cfg.Log.Error("the page's state cannot be written", "err", err)
+				f.stage.cfg.Log.ErrorContext(r.Context(), "the page's state cannot be written", "err", err)
 				return
 			}
 			// A page that does not read for so long is gone.

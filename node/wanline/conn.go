@@ -48,7 +48,7 @@ func (c *conn) reset() {
 	defer c.mu.Unlock()
 	for _, s := range []*net.TCPConn{c.near, c.far} {
 		if s != nil {
-			s.SetLinger(0) // on a socket that is closed already there is nothing to reset
+			s.SetLinger(0) //nolint:errcheck // on a socket that is closed already there is nothing to reset
 			s.Close()
 		}
 	}
@@ -71,8 +71,8 @@ func (c *conn) run() {
 	}
 	// Small socket buffers keep what is on its way small. Smaller ones than a
 	// segment of loopback (64 KiB) make it wait for its own acknowledgements.
-	c.near.SetWriteBuffer(64 << 10)
-	c.far.SetReadBuffer(64 << 10)
+	c.near.SetWriteBuffer(64 << 10) //nolint:errcheck // a hint
+	c.far.SetReadBuffer(64 << 10)   //nolint:errcheck // a hint
 
 	var pumps sync.WaitGroup
 	pumps.Go(func() { c.pump(c.near, c.far, &l.up, &l.sent) })
@@ -105,7 +105,7 @@ func (c *conn) dial() bool {
 		return false
 	}
 	c.mu.Lock()
-	c.far = s.(*net.TCPConn)
+	c.far = s.(*net.TCPConn) //nolint:errcheck // it was dialled as TCP
 	c.mu.Unlock()
 	select {
 	case <-c.gone: // reset came between the two

@@ -81,7 +81,7 @@ func New(cfg Config) (*Line, error) {
 	if _, _, err := net.SplitHostPort(cfg.Target); err != nil {
 		return nil, fmt.Errorf("wanline: target: %w", err)
 	}
-	ln, err := net.Listen("tcp", cfg.Listen)
+	ln, err := net.Listen("tcp", cfg.Listen) //nolint:noctx // listening does not wait
 	if err != nil {
 		return nil, fmt.Errorf("wanline: %w", err)
 	}
@@ -216,7 +216,7 @@ func (l *Line) listen() error {
 	if l.ln != nil {
 		return nil
 	}
-	ln, err := net.Listen("tcp", l.addr)
+	ln, err := net.Listen("tcp", l.addr) //nolint:noctx // listening does not wait
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (l *Line) accept(ln net.Listener) {
 			}
 			continue
 		}
-		l.open(near.(*net.TCPConn))
+		l.open(near.(*net.TCPConn)) //nolint:errcheck // the listener is of TCP
 	}
 }
 

@@ -116,7 +116,7 @@ func client(t *testing.T) *http.Client {
 func noise(n int) []byte {
 	b := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{1})
-	r.Read(b)
+	_, _ = r.Read(b) // never fails
 	return b
 }
 
@@ -124,7 +124,7 @@ func TestEveryByteCrossesOnceAndIsCounted(t *testing.T) {
 	body := noise(300_000)
 	l := run(t, Config{
 		Target: origin(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			io.Copy(io.Discard, r.Body)
+			_, _ = io.Copy(io.Discard, r.Body)
 			w.Write(body)
 		})),
 		BitsPerSecond: 200_000_000, Delay: time.Millisecond,
@@ -192,11 +192,15 @@ func TestSilentCutFreezesAndHealGoesOn(t *testing.T) {
 	late := dial(t, l) // accepted, and then nothing
 	say(t, late, "late!!")
 	for _, c := range []net.Conn{conn, late} {
-		c.SetReadDeadline(time.Now().Add(60 * time.Millisecond))
+		if err := c.SetReadDeadline(time.Now().Add(60 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
 		if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("read %d bytes, %v through a cut line, want a timeout", n, err)
 		}
-		c.SetReadDeadline(time.Time{})
+		if err := c.SetReadDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if l.Sent() != sent {
 		t.Errorf("%d bytes crossed a cut line", l.Sent()-sent)
@@ -269,7 +273,9 @@ func TestSetRateReachesOpenConnections(t *testing.T) {
 	// At 1 Mbit/s this would take 64 s each way, past the test's patience.
 	big := noise(8 << 20)
 	go func() { conn.Write(big) }()
-	conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	got := make([]byte, len(big))
 	if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, big) {
 		t.Errorf("%v, equal = %v", err, bytes.Equal(got, big))
@@ -307,7 +313,7 @@ func echo(t *testing.T) string {
 			}
 			wg.Go(func() {
 				defer c.Close()
-				io.Copy(c, c)
+				_, _ = io.Copy(c, c)
 			})
 		}
 	})

@@ -56,7 +56,7 @@ func (c *belady) Request(object int, size int64) bool {
 	c.cached[object] = f
 	heap.Push(&c.order, f)
 	for c.used += size; c.used > c.capacity; {
-		gone := heap.Pop(&c.order).(*future)
+		gone := heap.Pop(&c.order).(*future) //nolint:errcheck // the heap holds nothing else
 		delete(c.cached, gone.object)
 		c.used -= gone.size
 	}
@@ -73,7 +73,7 @@ func (h furthest) Swap(i, j int) {
 }
 
 func (h *furthest) Push(x any) {
-	f := x.(*future)
+	f := x.(*future) //nolint:errcheck // the heap holds nothing else
 	f.place = len(*h)
 	*h = append(*h, f)
 }

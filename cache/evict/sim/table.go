@@ -51,7 +51,7 @@ func Table(results []Result) string {
 		}
 		fmt.Fprintln(w)
 	}
-	_ = w.Flush()
+	_ = w.Flush() //nolint:errcheck // to memory, which takes everything
 	return text.String()
 }
 

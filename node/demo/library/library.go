@@ -232,7 +232,7 @@ func (l *Library) pages() error {
 			}
 			l.mux.HandleFunc("GET "+p, func(w http.ResponseWriter, r *http.Request) { serve(w, r, html, cache, b) })
 		}
-		l.mux.HandleFunc("GET /"+lang+"/time", func(w http.ResponseWriter, r *http.Request) { l.time(w, r, lang) })
+		l.mux.HandleFunc("GET /"+lang+"/time", func(w http.ResponseWriter, _ *http.Request) { l.time(w, lang) })
 	}
 	l.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Vary", "Accept-Language")
@@ -246,7 +246,7 @@ func (l *Library) pages() error {
 }
 
 // time is the page that must never be kept.
-func (l *Library) time(w http.ResponseWriter, r *http.Request, lang string) {
+func (l *Library) time(w http.ResponseWriter, lang string) {
 	text := "<h1>The time at the library</h1><p class=\"lead\">It is <b>%s</b>. This page is <code>no-store</code>: it comes over the line each time, and is gone when the line is.</p>"
 	if lang == "fr" {
 		text = "<h1>L’heure à la bibliothèque</h1><p class=\"lead\">Il est <b>%s</b>. Cette page est <code>no-store</code> : elle passe par la ligne à chaque fois, et disparaît avec elle.</p>"
