@@ -22,6 +22,10 @@ func (b *Body) end() int64 {
 // ranges reports whether fetches can begin elsewhere than at 0.
 func (b *Body) ranges() bool { return !b.deaf && b.spec.Source.Ranges() }
 
+// leastNear is how far ahead of a fetch a reader may wait for it however many
+// share the line.
+const leastNear = 8 << 10
+
 // planner returns the distances that suit the source.
 func (b *Body) planner() planner {
 	if !b.ranges() {
@@ -31,8 +35,10 @@ func (b *Body) planner() planner {
 	if size < 0 {
 		size = b.have.size()
 	}
+	// So many fetches share the line that each is slower by as much: what is
+	// near one in time is nearer in bytes.
 	return planner{
-		near: b.m.cfg.Near,
+		near: max(leastNear, b.m.cfg.Near/int64(max(1, len(b.segs)))),
 		skip: min(b.m.cfg.Skip, max(0, size/dupShare-b.dup)),
 		most: b.m.cfg.Fetches,
 	}
