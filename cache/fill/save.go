@@ -198,6 +198,10 @@ func (b *Body) lost(i int, d block.Digest) {
 	if i >= len(b.blocks) || b.blocks[i] != d {
 		return
 	}
+	b.losses++
+	if _, ok := b.m.store.Has(d); ok {
+		return // it was lost to one who looked earlier, and has come again since
+	}
 	b.own(i)
 	b.blocks[i] = block.Digest{}
 	// Else its place would be taken for stored when it has been fetched again.
@@ -205,7 +209,6 @@ func (b *Body) lost(i int, d block.Digest) {
 	b.forget(i)
 	b.unhold(i, d)
 	b.dirty = true
-	b.losses++
 	b.m.metrics.refetched.Inc()
 }
 

@@ -90,6 +90,17 @@ func (m *Memory) Drop(d block.Digest) {
 	}
 }
 
+// dropCopy drops d if it still is the copy that was read: a good one may have
+// been put in its place since.
+func (m *Memory) dropCopy(d block.Digest, read []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h, ok := m.blocks[d]; ok && len(h.bytes) > 0 && len(read) > 0 && &h.bytes[0] == &read[0] {
+		m.used -= int64(len(h.bytes))
+		delete(m.blocks, d)
+	}
+}
+
 // Damage flips a bit of d as a failing disk would: whoever reads d next gets
 // block.ErrCorrupt. It reports whether d was there with at least one byte.
 func (m *Memory) Damage(d block.Digest) bool {
@@ -146,7 +157,7 @@ func (b *memoryBlock) check() error {
 		return nil
 	}
 	if block.Sum(b.bytes) != b.digest {
-		b.store.Drop(b.digest)
+		b.store.dropCopy(b.digest, b.bytes)
 		return fmt.Errorf("read block %s: %w", b.digest, block.ErrCorrupt)
 	}
 	b.checked = true
