@@ -120,13 +120,16 @@ func Open(cfg Config, log *slog.Logger) (s *Store, fresh bool, lost, err error) 
 		}
 	}
 	s = &Store{cfg: cfg, db: db, log: log, sums: known}
-	if s.room, err = newRoom(cfg, db, log); err == nil {
-		err = known.update(stateOpen, tablesOf(db))
+	// The list before the room: that takes all there is on a small disk.
+	if err = known.update(stateOpen, tablesOf(db)); err == nil {
+		s.room, err = newRoom(cfg, db, log)
 	}
-	if err == nil {
-		if err = os.Remove(mark); errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
+	// The mark tells of a start that died, not of one that gave up.
+	if gone := os.Remove(mark); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	if errors.Is(err, unix.ENOSPC) {
+		err = errors.Join(object.ErrFull, err)
 	}
 	if err != nil {
 		return nil, fresh, lost, errors.Join(fmt.Errorf("open metadata: %w", err), db.Close())

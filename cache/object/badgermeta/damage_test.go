@@ -175,3 +175,37 @@ func TestBatchesWithinTheBoundsAreOneTransaction(t *testing.T) {
 		t.Errorf("half a batch: %v, %v", err, got)
 	}
 }
+
+// A disk that has just been filled may have no room for a second list.
+func TestTheListIsWrittenOverTheOldOneWhereThereIsNoRoom(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	if err := s.Write([]object.Change{{Key: num('k', 1), Value: noise(3000, 1)}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, sumsFile+".new"), 0o700); err != nil { // so that it can't be written
+		t.Fatal(err)
+	}
+	s = mustOpen(t, dir)
+	if err := s.Write([]object.Change{{Key: num('k', 2), Value: noise(3000, 2)}}); err != nil {
+		t.Fatal(err)
+	}
+	killed := copyOf(t, dir)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, dir := range map[string]string{"killed": killed, "closed": dir} {
+		s := mustOpen(t, dir)
+		for i := 1; i <= 2; i++ {
+			if got, err := s.Get(num('k', i)); err != nil || !bytes.Equal(got, noise(3000, i)) {
+				t.Errorf("%s: record %d is not what was written: %v", name, i, err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -165,19 +165,35 @@ func (s *sums) update(state string, tables []string) error {
 	return nil
 }
 
-// write replaces the list; after a power cut it is the old or the new one.
+// write replaces the list; after a power cut it is the old or the new one. A
+// disk without the room for a second list has it written over the first: cut
+// off in the middle, that one is damaged, and the folder is not trusted.
 func (s *sums) write(b []byte) error {
-	tmp := filepath.Join(s.dir, sumsFile+".new")
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	name := filepath.Join(s.dir, sumsFile)
+	tmp := name + ".new"
+	err := writeSynced(tmp, b)
+	if err == nil {
+		return os.Rename(tmp, name)
+	}
+	if over := writeSynced(name, b); over != nil {
+		return errors.Join(err, over)
+	}
+	return nil
+}
+
+// writeSynced makes b a file's content, within the room that the file has
+// where it has enough.
+func writeSynced(name string, b []byte) error {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(b)
 	if err == nil {
+		err = f.Truncate(int64(len(b)))
+	}
+	if err == nil {
 		err = f.Sync()
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp, filepath.Join(s.dir, sumsFile))
+	return errors.Join(err, f.Close())
 }
