@@ -14,24 +14,15 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"preau/cache/block"
-	"preau/cache/edge"
-	"preau/cache/object"
-	"preau/cache/rfc9111"
-	"preau/cache/storage"
-	"preau/cache/upstream"
+	"preau/node/front"
 	"preau/node/lifecycle"
 	"preau/node/listen"
 	"preau/node/obs"
 )
-
-// retryStorage is how often a box whose disk had no room looks again.
-const retryStorage = 10 * time.Second
 
 // heapGoal is a soft bound on the Go heap: a box has little memory and needs it
 // for the page cache. Only unreferenced memory is given back sooner for it.
@@ -39,16 +30,13 @@ const heapGoal = 112 << 20
 
 // Box is a box that is ready to run.
 type Box struct {
-	cfg     Config
-	log     *slog.Logger
-	reg     *prometheus.Registry
-	group   *lifecycle.Group
-	edge    *edge.Handler
-	lines   []*upstream.Upstream // in the order of the configuration, as are
-	sitesOf []*edge.Site
-	doors   []*listen.Server
-	admin   *obs.Admin
-	store   atomic.Pointer[storage.Storage]
+	cfg   Config
+	log   *slog.Logger
+	reg   *prometheus.Registry
+	group *lifecycle.Group
+	front *front.Front
+	doors []*listen.Server
+	admin *obs.Admin
 }
 
 // Run makes a box and runs it until ctx ends.
@@ -85,41 +73,15 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 	undo = append(undo, b.admin.Close)
 	b.group.Add("admin", 2*time.Second, b.admin.Run)
 
-	sites, err := b.sites()
+	b.front, err = front.New(ctx, front.Config{Data: cfg.Data, Budget: cfg.Budget, Sites: cfg.Site}, log, b.reg)
 	if err != nil {
 		return nil, err
 	}
-	b.sitesOf = sites
-	if b.edge, err = edge.New(sites, log, b.reg); err != nil {
-		return nil, err
-	}
-	store, err := b.openStorage()
-	switch {
-	case errors.Is(err, object.ErrFull), errors.Is(err, block.ErrNoSpace):
-		log.ErrorContext(ctx, "the disk has no room: everything passes through until there is some", "err", err)
-	case err != nil:
-		return nil, err
-	default:
-		b.use(store)
-	}
-	b.group.Add("storage", 30*time.Second, b.runStorage)
-	undo = append(undo, func() error {
-		if s := b.store.Load(); s != nil {
-			return s.Close()
-		}
-		return nil
-	})
-
-	for i, line := range b.lines {
-		b.group.Add("line to "+cfg.Site[i].Name, time.Second, line.Run)
-	}
-	b.group.Add("edge", 5*time.Second, func(ctx context.Context) error {
-		<-ctx.Done()
-		b.edge.Close()
-		return nil
-	})
+	undo = append(undo, b.front.Close)
+	b.admin.Ready("storage", b.front.Ready)
+	b.front.Add(b.group)
 	for _, l := range cfg.Listen {
-		door, err := listen.New(ctx, l, b.edge, log)
+		door, err := listen.New(ctx, l, b.front.Handler(), log)
 		if err != nil {
 			return nil, err
 		}
@@ -163,80 +125,8 @@ func (b *Box) openAdmin(ctx context.Context) error {
 	}
 	b.admin = obs.NewAdmin(ln, b.reg, b.log)
 	b.log.InfoContext(ctx, "operators look here", "address", b.admin.Addr().String())
-	b.admin.Ready("storage", func(context.Context) error {
-		if b.store.Load() == nil {
-			return errors.New("the disk has no room; requests pass through")
-		}
-		return nil
-	})
 	return nil
 }
 
-// sites makes the lines and the edge's sites from the configuration.
-func (b *Box) sites() ([]*edge.Site, error) {
-	var out []*edge.Site
-	for _, s := range b.cfg.Site {
-		u, err := s.UpstreamURL()
-		if err != nil {
-			return nil, fmt.Errorf("site %s: %w", s.Name, err)
-		}
-		uc := upstream.DefaultConfig()
-		uc.Name, uc.URL, uc.ProbePath = s.Name, u, s.ProbePath
-		line, err := upstream.New(uc, b.log, b.reg)
-		if err != nil {
-			return nil, fmt.Errorf("site %s: %w", s.Name, err)
-		}
-		rules := rfc9111.DefaultRules()
-		rules.HeuristicFraction, rules.HeuristicMax = s.Heuristic.Fraction, s.Heuristic.Max.Std()
-		rules.StaleWhenDown = s.StaleWhenDown.Std()
-		rules.StaleOnError = min(rules.StaleOnError, rules.StaleWhenDown)
-		b.lines = append(b.lines, line)
-		out = append(out, &edge.Site{
-			Name: s.Name, Hosts: s.Hosts, Rules: rules, PreserveHost: s.PreserveHost, List: s.List, Upstream: line,
-		})
-	}
-	return out, nil
-}
-
-// openStorage opens the data folder. Its metrics join the box's only when that
-// worked, since it may be tried again.
-func (b *Box) openStorage() (*storage.Storage, error) {
-	reg := prometheus.NewRegistry()
-	s, err := storage.Open(storage.DefaultConfig(b.cfg.Data, int64(b.cfg.Budget)), b.log, reg)
-	if err != nil {
-		return nil, err
-	}
-	if err := b.reg.Register(reg); err != nil {
-		return nil, errors.Join(fmt.Errorf("register metrics: %w", err), s.Close())
-	}
-	return s, nil
-}
-
-func (b *Box) use(s *storage.Storage) {
-	b.store.Store(s)
-	b.edge.SetStorage(s)
-}
-
-// runStorage runs the storage, after waiting for a disk with room if need be.
-func (b *Box) runStorage(ctx context.Context) error {
-	tick := time.NewTicker(retryStorage)
-	defer tick.Stop()
-	for b.store.Load() == nil {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		s, err := b.openStorage()
-		switch {
-		case errors.Is(err, object.ErrFull), errors.Is(err, block.ErrNoSpace):
-		case err != nil:
-			return err
-		default:
-			b.log.InfoContext(ctx, "the disk has room again")
-			b.use(s)
-		}
-	}
-	defer b.edge.SetStorage(nil)
-	return b.store.Load().Run(ctx)
-}
+// Snapshot describes the box's cache as it is now. It may be called at any time.
+func (b *Box) Snapshot(ctx context.Context) front.Snapshot { return b.front.Snapshot(ctx) }

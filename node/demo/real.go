@@ -7,6 +7,7 @@ import (
 
 	"preau/node/box"
 	"preau/node/config"
+	"preau/node/front"
 	doors "preau/node/listen"
 )
 
@@ -20,10 +21,10 @@ func RealBox(ctx context.Context, address, upstream, data string, log *slog.Logg
 	cfg.Data, cfg.Budget = data, boxBudget
 	cfg.Admin = box.Admin{Listen: "127.0.0.1:9190", MayMove: true}
 	cfg.Listen = []doors.Config{{Address: address}}
-	var site box.Site
+	var site front.Site
 	site.SetDefaults()
 	site.Name, site.Upstream, site.Hosts = "library", upstream, []string{"*"}
-	cfg.Site = []box.Site{site}
+	cfg.Site = []front.Site{site}
 	b, err := box.New(ctx, cfg, log)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package box
+package front
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 // mostHeld bounds the stored resources that a snapshot lists for each site.
 const mostHeld = 200
 
-// Snapshot is a look at a running box for people.
+// Snapshot is a look at a running cache for people.
 type Snapshot struct {
 	Objects                  int64
 	UsedBytes, BudgetBytes   int64
@@ -48,14 +48,14 @@ type HeldState struct {
 	Complete, Fresh  bool
 }
 
-// Snapshot describes the box as it is now. It may be called at any time.
-func (b *Box) Snapshot(ctx context.Context) Snapshot {
+// Snapshot describes the cache as it is now. It may be called at any time.
+func (f *Front) Snapshot(ctx context.Context) Snapshot {
 	var out Snapshot
-	for i, line := range b.lines {
-		name := b.cfg.Site[i].Name
+	for i, line := range f.lines {
+		name := f.cfg.Sites[i].Name
 		st := line.State()
 		out.Sites = append(out.Sites, SiteState{Name: name, Up: st.Up, Cause: string(st.Cause), Since: st.Since})
-		t := b.edge.Totals(name)
+		t := f.edge.Totals(name)
 		out.Totals.Hits += t.Hits
 		out.Totals.Stale += t.Stale
 		out.Totals.Revalidated += t.Revalidated
@@ -66,15 +66,15 @@ func (b *Box) Snapshot(ctx context.Context) Snapshot {
 		out.SentBytes += t.SentBytes
 		out.ReceivedBytes += line.ReceivedBytes()
 	}
-	s := b.store.Load()
+	s := f.store.Load()
 	if s == nil {
 		return out
 	}
 	out.Objects = s.Objects().Count()
 	out.UsedBytes, out.BudgetBytes, out.Full = s.Usage()
 	paths := map[fill.ID]string{}
-	for i, site := range b.sitesOf {
-		if !b.cfg.Site[i].List {
+	for i, site := range f.sites {
+		if !f.cfg.Sites[i].List {
 			continue
 		}
 		n := 0
@@ -85,7 +85,7 @@ func (b *Box) Snapshot(ctx context.Context) Snapshot {
 			return n < mostHeld
 		})
 		if err != nil {
-			b.log.DebugContext(ctx, "what is held can't be listed", "err", err)
+			f.log.DebugContext(ctx, "what is held can't be listed", "err", err)
 		}
 	}
 	s.Fills().Bodies(func(body *fill.Body) {
