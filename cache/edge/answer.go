@@ -168,6 +168,9 @@ func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool
 			x.relay(resp, fwd)
 			return true
 		}
+		if f.epoch != x.store.PurgeEpoch(x.site.Name) {
+			return false // what it brought was purged meanwhile: one fetch for all who waited
+		}
 		return x.alone(o, d, fwd)
 	}
 }

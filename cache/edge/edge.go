@@ -18,10 +18,10 @@ package edge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,9 +50,28 @@ type Site struct {
 	Rules        rfc9111.Rules
 	PreserveHost bool // ask the site under the name the client used
 	List         bool // stored pages may be listed on the page shown offline
-	Upstream     *upstream.Upstream
+	Upstream     Origin
 
 	counters counters
+}
+
+// Origin is where a site's responses come from, and what is known of the way
+// there. *upstream.Upstream is the site itself. Its methods may be called
+// concurrently.
+type Origin interface {
+	// Fetch sends a request whose answer is going to be stored. An error that
+	// matches upstream.ErrLineDown says that nobody can be reached who has it.
+	Fetch(req *http.Request) (*http.Response, error)
+	// RoundTrip passes a request through to the site.
+	RoundTrip(req *http.Request) (*http.Response, error)
+	// URL is where the site has the given path, escaped as it came.
+	URL(escapedPath, rawQuery string) *url.URL
+	// State says whether it makes sense to fetch now.
+	State() upstream.State
+	// Up and Down return channels that are closed when the state becomes so,
+	// or is so already.
+	Up() <-chan struct{}
+	Down() <-chan struct{}
 }
 
 // Handler answers requests for its sites.
@@ -62,7 +81,8 @@ type Handler struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	store atomic.Pointer[storage.Storage]
+	store   atomic.Pointer[storage.Storage]
+	observe atomic.Pointer[Observer]
 
 	unshared *otter.Cache[object.Key, mark]
 	hot      *otter.Cache[object.ID, hot]
@@ -79,9 +99,6 @@ type Handler struct {
 // New checks sites and registers metrics. Without SetStorage everything passes
 // through. Close ends what the handler runs.
 func New(sites []*Site, log *slog.Logger, reg prometheus.Registerer) (*Handler, error) {
-	if len(sites) == 0 {
-		return nil, errors.New("edge: no sites")
-	}
 	h := &Handler{sites: sites, log: log.With("part", "edge"), flights: map[flightKey]*flight{}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	var err error
@@ -113,6 +130,21 @@ func New(sites []*Site, log *slog.Logger, reg prometheus.Registerer) (*Handler, 
 
 // SetStorage gives the handler its storage, or takes it away with nil.
 func (h *Handler) SetStorage(s *storage.Storage) { h.store.Store(s) }
+
+// Observer is told of each response that was served from what is stored, or is
+// stored now: its site and its path, if it may be listed, else the mark of its
+// URL in hexadecimal. It learns nothing of who asked. It is called by those who
+// serve and must be quick.
+type Observer func(site, name string, listed bool)
+
+// SetObserver has fn called from now on, or nobody with nil.
+func (h *Handler) SetObserver(fn Observer) {
+	if fn == nil {
+		h.observe.Store(nil)
+		return
+	}
+	h.observe.Store(&fn)
+}
 
 // Close ends the fetches that have no response yet. Responses that are being
 // sent are the server's to end.

@@ -25,7 +25,8 @@ type flightKey struct {
 type flight struct {
 	h           *Handler
 	key         flightKey
-	credentials bool // the request that goes out says who is asking
+	epoch       uint64 // of purges, when it began
+	credentials bool   // the request that goes out says who is asking
 	cancel      context.CancelFunc
 	done        chan struct{}
 	interim     chan interim
@@ -141,7 +142,8 @@ func (h *Handler) join(x *exchange, o *object.Object) (*flight, bool) {
 func (h *Handler) refresh(x *exchange, o *object.Object) {
 	key := flightKey{key: x.key, vary: o.VaryKey}
 	h.mu.Lock()
-	busy := h.flights[key] != nil
+	other := h.flights[key]
+	busy := other != nil && other.epoch == x.store.PurgeEpoch(x.site.Name)
 	h.mu.Unlock()
 	if busy {
 		return
@@ -174,7 +176,7 @@ func (x *exchange) overtaken(o *object.Object) bool {
 func (h *Handler) begin(x *exchange, o *object.Object, key flightKey, private bool) (f *flight, leader bool) {
 	ctx, cancel := context.WithCancel(h.ctx)
 	f = &flight{
-		h: h, key: key, credentials: x.hasCredentials(), cancel: cancel,
+		h: h, key: key, epoch: x.store.PurgeEpoch(x.site.Name), credentials: x.hasCredentials(), cancel: cancel,
 		done: make(chan struct{}), interim: make(chan interim, 4), waiters: 1,
 	}
 	h.mu.Lock()
@@ -184,7 +186,8 @@ func (h *Handler) begin(x *exchange, o *object.Object, key flightKey, private bo
 		return nil, false
 	}
 	if !private {
-		if other := h.flights[key]; other != nil {
+		// What was asked for before a purge is not for those who come after it.
+		if other := h.flights[key]; other != nil && other.epoch == f.epoch {
 			other.mu.Lock()
 			other.waiters++
 			other.mu.Unlock()

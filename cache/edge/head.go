@@ -48,6 +48,7 @@ func (x *exchange) freshenByHead(resp *http.Response) {
 		}
 		header.Del("Content-Length")
 		next.Header, next.RequestTime, next.ResponseTime, next.Doubt = header, head.RequestTime, head.ResponseTime, object.NoDoubt
+		next.SetMarks(x.store.Marker(), x.path, x.r.URL.RawQuery)
 	default:
 		return
 	}

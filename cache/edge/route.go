@@ -76,6 +76,13 @@ func (h hosts) find(host string) *Site {
 	}
 }
 
+// Owns reports whether a host name was given to one site, whose alone it is. A
+// site that answers for every name owns none.
+func (h *Handler) Owns(host string) bool {
+	s := h.byHost.find(host)
+	return s != nil && s != h.byHost.others
+}
+
 // exchange is one request on its way to its response.
 type exchange struct {
 	h     *Handler

@@ -34,6 +34,7 @@ func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string
 	}
 	rfc9111.Via(h, 1, 1, Name)
 	x.localise(h)
+	x.observe(o)
 
 	if o.Status == http.StatusOK && rfc9111.Preconditions(x.r.Method, x.r.Header, response(o)) == http.StatusNotModified {
 		rfc9111.AppendCacheStatus(h, Name, cs)
@@ -66,6 +67,23 @@ func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string
 	}
 	defer body.Release()
 	return x.serveBody(o, body, cs, result)
+}
+
+// observe tells the observer of a response that is served.
+func (x *exchange) observe(o *object.Object) {
+	fn := x.h.observe.Load()
+	if fn == nil || o.Status != http.StatusOK || x.r.Method != http.MethodGet {
+		return
+	}
+	// A player asks for a film in a hundred parts: that is one request.
+	if rng := x.r.Header.Get("Range"); rng != "" && !strings.HasPrefix(rng, "bytes=0-") {
+		return
+	}
+	if o.Lists != "" {
+		(*fn)(x.site.Name, o.Lists, true)
+	} else if m, ok := o.ExactMark(); ok {
+		(*fn)(x.site.Name, m.String(), false)
+	}
 }
 
 // serveBody sends what the request asks of body.

@@ -27,6 +27,8 @@ type task struct {
 	site   *Site
 	key    object.Key
 	url    *url.URL
+	path   string // as the site knows it, for marks
+	query  string
 	host   string
 	client http.Header    // as the client sent it: what variants are chosen by
 	header http.Header    // as it goes to the site, without conditions of ours
@@ -38,7 +40,7 @@ type task struct {
 // task describes what x needs from the site.
 func (x *exchange) task(o *object.Object) *task {
 	t := &task{
-		h: x.h, store: x.store, site: x.site, key: x.key, url: x.url(), host: x.host(),
+		h: x.h, store: x.store, site: x.site, key: x.key, url: x.url(), path: x.path, query: x.r.URL.RawQuery, host: x.host(),
 		client: x.r.Header.Clone(), header: x.forwardHeader(), prior: o,
 	}
 	if x.site.List && !strings.HasPrefix(x.path, "//") && x.r.URL.RawQuery == "" && !x.hasCredentials() {
@@ -78,6 +80,7 @@ func (t *task) request(ctx context.Context, header http.Header) *http.Request {
 // run asks and sets the flight's results.
 func (t *task) run(ctx context.Context, f *flight) {
 	header := t.header.Clone()
+	t.notBefore(header)
 	if t.prior != nil {
 		maps.Copy(header, rfc9111.ConditionalHeader(t.prior.Header))
 	}
@@ -112,6 +115,16 @@ func (t *task) run(ctx context.Context, f *flight) {
 	}
 }
 
+// notBefore has caches on the way give nothing older than a purge (RFC 9111
+// §5.2.1.1): they may not have heard of it yet.
+func (t *task) notBefore(header http.Header) {
+	since, ok := t.store.PurgedSince(t.site.Name, t.path, t.query)
+	if !ok || strings.Contains(header.Get("Cache-Control"), "no-cache") || strings.Contains(header.Get("Cache-Control"), "max-age=0") {
+		return
+	}
+	header.Set("Cache-Control", "max-age="+contentLength(int64(since/time.Second)))
+}
+
 // vouched freshens the stored response by a 304 (RFC 9111 §4.3.4). If its
 // fields would make of it what may not be stored, it is good for the asker alone,
 // and everybody else has to ask too.
@@ -120,6 +133,7 @@ func (t *task) vouched(ctx context.Context, f *flight, got rfc9111.Response) {
 	got.Header, f.cookies = t.withoutCookies(got.Header)
 	o.Header = rfc9111.Update304(o.Header, got, t.site.Rules)
 	o.RequestTime, o.ResponseTime, o.Doubt = got.RequestTime, got.ResponseTime, object.NoDoubt
+	o.SetMarks(t.store.Marker(), t.path, t.query) // its tags may be others now
 	f.object = &o
 	keep := o
 	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: t.url, Header: t.client}, response(&o), t.site.Rules)
@@ -253,6 +267,7 @@ func (t *task) object(resp *http.Response, got rfc9111.Response) (*object.Object
 		o.Header.Del("Content-Range")
 		stream.From, stream.To, stream.Total = off, off+resp.ContentLength, total
 	}
+	o.SetMarks(t.store.Marker(), t.path, t.query)
 	o.Ranges = strong && o.Status == http.StatusOK
 	o.Header.Del("Content-Length") // the body's length says it, at every answer
 	if o.Length == 0 {

@@ -17,6 +17,7 @@ const (
 	prefixManifest = 'm' // + ID + page number (4, big endian) → sealed page
 	prefixOwner    = 's' // + segment (4, big endian) + ID → Key
 	prefixListed   = 'l' // + site + NUL + path → Key
+	prefixPin      = 'p' // + Key → sealed varint of the bytes it reserves
 )
 
 // pageBlocks is how many digests lie in one page of a manifest, so that a fill
@@ -114,7 +115,7 @@ func decodeSet(k Key, sealed []byte) (Set, error) {
 
 // sound reports whether o can be what was once stored.
 func (o *Object) sound() bool {
-	return o != nil && o.Status >= 100 && o.Status <= 999 && o.Length >= block.UnknownLength
+	return o != nil && o.Status >= 100 && o.Status <= 999 && o.Length >= block.UnknownLength && o.marksSound() == nil
 }
 
 // Record is what is written beside the blocks of a complete object, so that

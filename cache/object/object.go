@@ -106,6 +106,10 @@ type Object struct {
 	// nothing may be joined to it (RFC 9111 §3.4). It answers for ranges that lie
 	// within it and for nothing else.
 	Fragment bool `cbor:"17,keyasint,omitempty"`
+	// Marks are those of the response, one after the other, and MarkKey says
+	// with which key they were made. Records of earlier versions have none.
+	Marks   []byte    `cbor:"18,keyasint,omitempty"`
+	MarkKey MarkKeyID `cbor:"19,keyasint,omitempty"`
 }
 
 // Doubt says whether an object may be used as its fields say.

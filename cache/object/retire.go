@@ -71,7 +71,10 @@ func (s *Store) Retire(ctx context.Context, ring block.Ring, seg block.Segment) 
 // judge says whether o, with blocks in a segment of ring that goes, stays, and
 // in which ring.
 func (s *Store) judge(o *Object, ring block.Ring) (stays bool, to block.Ring) {
-	if s.cfg.InUse(o.ID) || s.cfg.Pinned(o) {
+	if s.cfg.Pinned(o) {
+		return true, s.cfg.PinRing
+	}
+	if s.cfg.InUse(o.ID) {
 		return true, ring
 	}
 	s.mu.Lock()

@@ -37,8 +37,10 @@ type Config struct {
 	// InUse reports whether the body of an object is being read or filled; such
 	// an object is never evicted.
 	InUse func(ID) bool
-	// Pinned reports whether an object is to stay whatever the policy says.
-	Pinned func(*Object) bool
+	// Pinned reports whether an object is to stay whatever the policy says; it
+	// is carried to PinRing then.
+	Pinned  func(*Object) bool
+	PinRing block.Ring
 }
 
 // DefaultConfig returns a store that keeps 16 MiB of objects in memory.
@@ -98,7 +100,7 @@ func New(cfg Config, kv KV, policy Policy, log *slog.Logger, reg prometheus.Regi
 func weigh(s Set) uint32 {
 	n := 100
 	for _, o := range s {
-		n += 400 + len(o.Inline) + len(o.VaryKey) + len(o.Lists)
+		n += 400 + len(o.Inline) + len(o.Marks) + len(o.VaryKey) + len(o.Lists)
 		for k, v := range o.Header {
 			n += len(k) + 64
 			for _, x := range v {

@@ -13,7 +13,13 @@ import (
 // decide when a segment is retired.
 type keeper struct{ s *Storage }
 
-func (k keeper) NextRing(used []int64) block.Ring { return k.s.objects.NextRing(used) }
+// NextRing leaves what is pinned out of what the policy is told.
+func (k keeper) NextRing(used []int64) block.Ring {
+	if int(evict.Main) < len(used) {
+		used[evict.Main] = max(0, used[evict.Main]-k.s.pins.reserved())
+	}
+	return k.s.objects.NextRing(used)
+}
 
 func (k keeper) Retire(ctx context.Context, r block.Ring, seg block.Segment) ([]badgerblock.Keep, error) {
 	kept, err := k.s.objects.Retire(ctx, r, seg)

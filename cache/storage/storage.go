@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,13 +34,14 @@ const saveEvery = 10 * time.Minute
 // Config says where and how much. Start from DefaultConfig.
 type Config struct {
 	Dir         string
-	BudgetBytes int64 // of disk, for everything under Dir
+	BudgetBytes int64   // of disk, for everything under Dir
+	PinShare    float64 // the part of the budget that pins may take
 	Fill        fill.Config
 }
 
 // DefaultConfig keeps up to budget bytes in dir.
 func DefaultConfig(dir string, budget int64) Config {
-	return Config{Dir: dir, BudgetBytes: budget, Fill: fill.DefaultConfig()}
+	return Config{Dir: dir, BudgetBytes: budget, PinShare: 0.8, Fill: fill.DefaultConfig()}
 }
 
 // Storage is an open cache folder. Its methods may be called concurrently.
@@ -52,6 +54,9 @@ type Storage struct {
 	policy  *evict.Policy
 	fills   *fill.Manager
 	keyer   object.Keyer
+	marker  atomic.Pointer[object.Marker]
+	ledger  *ledger
+	pins    pins
 }
 
 // Open opens the folder. The caller runs the storage or, if it never did,
@@ -69,6 +74,11 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Storage, er
 	if s.keyer, err = object.NewKeyer(secret); err != nil {
 		return nil, err
 	}
+	own := s.keyer.Key("marks", "of a box without a region")
+	if err := s.SetMarkKey(own[:]); err != nil {
+		return nil, err
+	}
+	s.ledger = openLedger(filepath.Join(cfg.Dir, "purges"), time.Now())
 	if s.policy, err = evict.New(evict.DefaultConfig(cfg.BudgetBytes)); err != nil {
 		return nil, err
 	}
@@ -95,7 +105,11 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Storage, er
 	}
 	oc := object.DefaultConfig()
 	oc.InUse = func(id object.ID) bool { return s.fills.InUse(fill.ID(id)) }
+	oc.Pinned, oc.PinRing = func(o *object.Object) bool { return s.pins.has(o.Key) }, evict.Main
 	if s.objects, err = object.New(oc, s.meta, policy{s.policy}, log, reg); err != nil {
+		return nil, errors.Join(err, s.closeStores())
+	}
+	if err := s.loadPins(); err != nil {
 		return nil, errors.Join(err, s.closeStores())
 	}
 	if fresh {
@@ -155,6 +169,9 @@ func (s *Storage) Objects() *object.Store { return s.objects }
 // Fills is what is being read and fetched.
 func (s *Storage) Fills() *fill.Manager { return s.fills }
 
+// Blocks is where bodies lie.
+func (s *Storage) Blocks() block.Store { return s.blocks }
+
 // Key returns the key of what parts name.
 func (s *Storage) Key(parts ...string) object.Key { return s.keyer.Key(parts...) }
 
@@ -175,22 +192,46 @@ func (s *Storage) TooLarge(length int64) bool {
 
 // Create stores a new object, whose ring it chooses, and opens its body, which
 // the caller releases. The stream, if not nil, is the body's beginning; it
-// stays the caller's if there is an error.
+// stays the caller's if there is an error. ErrPurged says that the response
+// was asked for before a purge that means it.
 func (s *Storage) Create(ctx context.Context, o *object.Object, src fill.Source, stream *fill.Stream) (*fill.Body, error) {
-	o.Ring = s.policy.Admit(evict.Key(o.Key.Hash()), o.Size())
-	// The body first: whoever finds the object must find its fetch under way.
-	body, err := s.Body(o, src)
+	var body *fill.Body
+	err := s.put(o, func() (err error) {
+		// The body first: whoever finds the object must find its fetch under way.
+		if body, err = s.Body(o, src); err != nil {
+			return err
+		}
+		if err = s.objects.Put(ctx, o); err != nil {
+			body.Release()
+		}
+		return err
+	})
 	if err != nil {
-		return nil, err
-	}
-	if err := s.objects.Put(ctx, o); err != nil {
-		body.Release()
 		return nil, err
 	}
 	if stream != nil {
 		body.Feed(stream)
 	}
 	return body, nil
+}
+
+// Put stores a new object, whose ring it chooses, of which nothing is fetched
+// yet. ErrPurged is as for Create.
+func (s *Storage) Put(ctx context.Context, o *object.Object) error {
+	return s.put(o, func() error { return s.objects.Put(ctx, o) })
+}
+
+// put has a new object stored, unless it was purged.
+func (s *Storage) put(o *object.Object, store func() error) error {
+	if o.Ring = s.policy.Admit(evict.Key(o.Key.Hash()), o.Size()); s.pins.has(o.Key) {
+		o.Ring = evict.Main
+	}
+	s.ledger.storing.RLock()
+	defer s.ledger.storing.RUnlock()
+	if s.ledger.forbids(o) {
+		return ErrPurged
+	}
+	return store()
 }
 
 // Body opens the body of o, which src can fetch; the caller releases it.
@@ -209,6 +250,12 @@ func (s *Storage) Body(o *object.Object, src fill.Source) (*fill.Body, error) {
 		}
 		return fill.Spec{Manifest: m, Ring: o.Ring, Source: src, Closed: o.Fragment, Save: save}, nil
 	})
+}
+
+// SaveManifest records what is held of the body of an object that is not being
+// filled, and in which segments. An object that is gone stays gone.
+func (s *Storage) SaveManifest(ctx context.Context, o *object.Object, m block.Manifest, segs []block.Segment) error {
+	return s.save(ctx, o.Key, o.ID, m, segs)
 }
 
 // save records what is held of a body; of a complete one also beside the body.
@@ -243,6 +290,9 @@ func (s *Storage) restoreObjects() error {
 		o, m, err := object.DecodeRecord(key, value)
 		if err != nil {
 			return nil // damaged: its bytes are fetched again when they are asked for
+		}
+		if s.ledger.forbids(o) {
+			return nil
 		}
 		o.Doubt = max(o.Doubt, object.Restored)
 		if err := s.objects.Restore(context.Background(), o, m, s.blocks.Has); err != nil {

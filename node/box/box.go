@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"preau/node/follow"
 	"preau/node/front"
 	"preau/node/lifecycle"
 	"preau/node/listen"
@@ -30,13 +31,14 @@ const heapGoal = 112 << 20
 
 // Box is a box that is ready to run.
 type Box struct {
-	cfg   Config
-	log   *slog.Logger
-	reg   *prometheus.Registry
-	group *lifecycle.Group
-	front *front.Front
-	doors []*listen.Server
-	admin *obs.Admin
+	cfg    Config
+	log    *slog.Logger
+	reg    *prometheus.Registry
+	group  *lifecycle.Group
+	front  *front.Front
+	region *membership
+	doors  []*listen.Server
+	admin  *obs.Admin
 }
 
 // Run makes a box and runs it until ctx ends.
@@ -73,15 +75,28 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 	undo = append(undo, b.admin.Close)
 	b.group.Add("admin", 2*time.Second, b.admin.Run)
 
-	b.front, err = front.New(ctx, front.Config{Data: cfg.Data, Budget: cfg.Budget, Sites: cfg.Site}, log, b.reg)
-	if err != nil {
+	b.region = newMembership(follow.DefaultConfig(cfg.Data), log, b.reg)
+	if err := b.region.open(); err != nil {
+		return nil, err
+	}
+	fc := front.Config{Data: cfg.Data, Budget: cfg.Budget, Sites: cfg.Site, Opened: b.region.use}
+	if !b.region.alone {
+		fc.Parents = b.region.parents
+	}
+	undo = append(undo, b.region.close)
+	if b.front, err = front.New(ctx, fc, log, b.reg); err != nil {
 		return nil, err
 	}
 	undo = append(undo, b.front.Close)
 	b.admin.Ready("storage", b.front.Ready)
 	b.front.Add(b.group)
+	if !b.region.alone {
+		b.front.Handler().SetObserver(b.region.served)
+		b.group.Add("region", 20*time.Second, b.region.run)
+	}
+	handler := b.region.published(b.front.Handler())
 	for _, l := range cfg.Listen {
-		door, err := listen.New(ctx, l, b.front.Handler(), log)
+		door, err := listen.New(ctx, l, handler, log)
 		if err != nil {
 			return nil, err
 		}

@@ -16,7 +16,8 @@ const minBudget = 64 * config.MiB
 
 // Validate finds every mistake at once. Each is a *config.Problem under its key
 // in the file; for the one-line form the keys are those of the file that says
-// the same. It looks at no file and opens no port.
+// the same. It opens no port, and looks at no file but whether
+// the box was enrolled.
 func (c Config) Validate(profiles []string) error {
 	var p config.Problems
 	if c.Data == "" {
@@ -32,8 +33,8 @@ func (c Config) Validate(profiles []string) error {
 		p.Addf("log", "%v", err)
 	}
 	c.validateListeners(&p)
-	if len(c.Site) == 0 {
-		p.Addf("site", "is missing: add a [[site]] with name, upstream and hosts")
+	if len(c.Site) == 0 && !Enrolled(c.Data) {
+		p.Addf("site", "is missing: add a [[site]] with name, upstream and hosts, or enrol the box in a region (preau enrol)")
 	}
 	addresses := make([]string, len(c.Listen))
 	for i, l := range c.Listen {

@@ -20,6 +20,7 @@ import (
 	"preau/cache/block"
 	"preau/cache/edge"
 	"preau/cache/object"
+	"preau/cache/parent"
 	"preau/cache/rfc9111"
 	"preau/cache/storage"
 	"preau/cache/upstream"
@@ -42,6 +43,8 @@ type Config struct {
 	// from it: what must not be served any more can go first. An error keeps
 	// the storage out of use until the next try.
 	Opened func(context.Context, *storage.Storage) error
+	// Parents, unless nil, tells for a site the caches to ask before it.
+	Parents func(site string) parent.List
 }
 
 // Front is a cache that is ready to run.
@@ -52,6 +55,7 @@ type Front struct {
 	edge  *edge.Handler
 	lines []*upstream.Upstream // in the order of the configuration, as are
 	sites []*edge.Site
+	ways  []*parent.Origin // to the sites by way of parents; none without
 	store atomic.Pointer[storage.Storage]
 }
 
@@ -94,6 +98,9 @@ func (f *Front) Add(group *lifecycle.Group) {
 	for i, line := range f.lines {
 		group.Add("line to "+f.cfg.Sites[i].Name, time.Second, line.Run)
 	}
+	for i, way := range f.ways {
+		group.Add("way to "+f.cfg.Sites[i].Name, time.Second, way.Run)
+	}
 	group.Add("edge", 5*time.Second, func(ctx context.Context) error {
 		<-ctx.Done()
 		f.edge.Close()
@@ -127,9 +134,18 @@ func (f *Front) makeSites() error {
 		rules.StaleWhenDown = s.StaleWhenDown.Std()
 		rules.StaleOnError = min(rules.StaleOnError, rules.StaleWhenDown)
 		f.lines = append(f.lines, line)
-		f.sites = append(f.sites, &edge.Site{
+		site := &edge.Site{
 			Name: s.Name, Hosts: s.Hosts, Rules: rules, PreserveHost: s.PreserveHost, List: s.List, Upstream: line,
-		})
+		}
+		if f.cfg.Parents != nil {
+			way, err := parent.New(parent.DefaultConfig(), s.Name, line, f.cfg.Parents(s.Name), f.log, f.reg)
+			if err != nil {
+				return fmt.Errorf("site %s: %w", s.Name, err)
+			}
+			f.ways = append(f.ways, way)
+			site.Upstream = way
+		}
+		f.sites = append(f.sites, site)
 	}
 	return nil
 }

@@ -200,6 +200,14 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
+// Sync brings what was written to the disk.
+func (s *Store) Sync() error {
+	if err := s.db.Sync(); err != nil {
+		return fmt.Errorf("bring metadata to the disk: %w", err)
+	}
+	return nil
+}
+
 // Close writes what is in memory and closes the store. Run must have returned.
 // On a disk that has no room for it Badger is left as it is, since it would
 // kill the process: all records are in its log, and the error is ErrFull.

@@ -1,0 +1,7 @@
+package fileblock
+
+import "os"
+
+func resident(*os.File, int64) bool { return false }
+
+func forget(*os.File) {}

@@ -1,0 +1,227 @@
+package shelf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"preau/cache/block"
+	"preau/cache/fill"
+	"preau/cache/storage"
+)
+
+var errWrong = errors.New("the block is not the one that the manifest names")
+
+// flight is one block being fetched for people. Its results are set before
+// done is closed.
+type flight struct {
+	done chan struct{}
+	data []byte
+	err  error
+}
+
+// pace slows a fetch down; nil does not.
+type pace func(ctx context.Context, n int) error
+
+// local reads a block from the storage; false if it is not there.
+func (s *Shelf) local(st *storage.Storage, d block.Digest, length int) ([]byte, bool) {
+	if st == nil {
+		return nil, false
+	}
+	b, err := st.Blocks().Open(d)
+	if err != nil {
+		return nil, false
+	}
+	defer func() { _ = b.Close() }() // nothing was written
+	if b.Len() != length {
+		return nil, false
+	}
+	p := make([]byte, length)
+	if n, err := b.ReadAt(p, 0); n < length || err != nil && !errors.Is(err, io.EOF) {
+		return nil, false
+	}
+	return p, true
+}
+
+// block returns a block of an item, verified: from the storage or from the
+// source, once for all who want it at the same time. What was fetched is kept.
+func (s *Shelf) block(ctx context.Context, st *storage.Storage, ring block.Ring, d block.Digest, length int) ([]byte, error) {
+	for {
+		if p, ok := s.local(st, d, length); ok {
+			s.metrics.blocks.WithLabelValues("local").Inc()
+			return p, nil
+		}
+		s.mu.Lock()
+		f := s.flights[d]
+		if f == nil {
+			f = &flight{done: make(chan struct{})}
+			s.flights[d] = f
+			s.mu.Unlock()
+			s.lead(ctx, f, st, ring, d, length)
+			return f.data, f.err
+		}
+		s.mu.Unlock()
+		select {
+		case <-f.done:
+			switch {
+			case f.err == nil && len(f.data) == length:
+				return f.data, nil
+			case f.err == nil:
+				return nil, errWrong // an item that is wrong about its length
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			if !errors.Is(f.err, context.Canceled) {
+				return nil, f.err
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (s *Shelf) lead(ctx context.Context, f *flight, st *storage.Storage, ring block.Ring, d block.Digest, length int) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.BlockTimeout)
+	defer cancel()
+	f.data, f.err = s.fetchBlock(ctx, d, length, nil)
+	close(f.done) // nobody is to wait for the disk
+	if f.err == nil && st != nil {
+		if _, err := st.Blocks().Put(ctx, ring, d, f.data); err != nil {
+			s.log.DebugContext(ctx, "a block could not be kept", "err", err)
+		}
+	}
+	s.mu.Lock()
+	delete(s.flights, d)
+	s.mu.Unlock()
+}
+
+// fetchBlock gets a block from the source, from another place if one gave
+// something else.
+func (s *Shelf) fetchBlock(ctx context.Context, d block.Digest, length int, slow pace) ([]byte, error) {
+	var errs []error
+	p := make([]byte, length)
+	for attempt := range s.cfg.Attempts {
+		err := s.tryBlock(ctx, d, attempt, p, slow)
+		if err == nil {
+			s.metrics.blocks.WithLabelValues("fetched").Inc()
+			return p, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if errors.Is(err, errWrong) {
+			s.metrics.blocks.WithLabelValues("wrong").Inc()
+			s.log.WarnContext(ctx, "a parent gave a wrong block", "block", d.String(), "attempt", attempt)
+		}
+		errs = append(errs, err)
+	}
+	s.metrics.blocks.WithLabelValues("failed").Inc()
+	return nil, fmt.Errorf("fetch block %s: %w", d, errors.Join(errs...))
+}
+
+func (s *Shelf) tryBlock(ctx context.Context, d block.Digest, attempt int, p []byte, slow pace) error {
+	in, err := s.src.Block(ctx, d, attempt)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }()                         // what was wanted has been read
+	defer context.AfterFunc(ctx, func() { _ = in.Close() })() // ends a read that gets nothing
+	const step = 32 << 10
+	for n := 0; n < len(p); {
+		end := min(n+step, len(p))
+		if slow != nil {
+			if err := slow(ctx, end-n); err != nil {
+				return err
+			}
+		}
+		k, err := io.ReadFull(in, p[n:end])
+		s.metrics.received.Add(float64(k))
+		if err != nil {
+			return fmt.Errorf("%w: it ends after %d bytes: %w", errWrong, n+k, err)
+		}
+		n = end
+	}
+	if block.Sum(p) != d {
+		return errWrong
+	}
+	return nil
+}
+
+// source gives an item's bytes to its fill. They are verified before the first
+// of a block is seen.
+type source struct {
+	s    *Shelf
+	st   *storage.Storage
+	it   Item
+	ring block.Ring
+}
+
+// Ranges implements fill.Source.
+func (*source) Ranges() bool { return true }
+
+// Ready implements fill.Source: who is to be asked is the source's to know.
+func (*source) Ready() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// Open implements fill.Source.
+func (f *source) Open(ctx context.Context, from, to int64) (*fill.Stream, error) {
+	if !f.s.current(f.it) {
+		return nil, fmt.Errorf("%w: it is not published any more", fill.ErrChanged)
+	}
+	if to < 0 || to > f.it.Length {
+		to = f.it.Length
+	}
+	if from >= f.it.Length {
+		return &fill.Stream{Body: io.NopCloser(eof{}), From: from, To: from, Total: f.it.Length, Proven: true}, nil
+	}
+	return &fill.Stream{Body: f.read(ctx, from, to), From: from, To: to, Total: f.it.Length, Proven: true}, nil
+}
+
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+// read returns the bytes from..to.
+func (f *source) read(ctx context.Context, from, to int64) *reader {
+	r := &reader{f: f, pos: from, end: to}
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	return r
+}
+
+// reader reads verified blocks, one at a time.
+type reader struct {
+	f        *source
+	ctx      context.Context
+	cancel   context.CancelFunc
+	pos, end int64
+	left     []byte // of the block under way
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if r.pos >= r.end {
+		return 0, io.EOF
+	}
+	if len(r.left) == 0 {
+		i := int(r.pos / block.Size)
+		b, err := r.f.s.block(r.ctx, r.f.st, r.f.ring, r.f.it.Blocks[i], block.BlockLen(r.f.it.Length, i))
+		if err != nil {
+			return 0, err
+		}
+		from := int64(i) * block.Size
+		r.left = b[r.pos-from : min(int64(len(b)), r.end-from)]
+	}
+	n := copy(p, r.left)
+	r.left, r.pos = r.left[n:], r.pos+int64(n)
+	return n, nil
+}
+
+// Close may be called under a Read, which then ends.
+func (r *reader) Close() error {
+	r.cancel()
+	return nil
+}

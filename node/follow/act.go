@@ -1,0 +1,343 @@
+package follow
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"preau/cache/object"
+	"preau/cache/shelf"
+	"preau/cache/storage"
+	"preau/replication/catalogue"
+	"preau/replication/feed"
+	"preau/replication/identity"
+	"preau/replication/kv"
+)
+
+// keyActed is where the number of the latest change that was acted upon lies,
+// beside the copy's own keys.
+var keyActed = []byte("node/acted")
+
+// actAgain is how long to wait before something that failed is tried again.
+const actAgain = time.Second
+
+// kinds that a box keeps at hand.
+var kept = []catalogue.Kind{
+	catalogue.KindRegion, catalogue.KindServer, catalogue.KindPolicy, catalogue.KindResource,
+	catalogue.KindSubscription, catalogue.KindPin, catalogue.KindHints,
+}
+
+// load reads what the copy holds, at the start. Nothing is purged yet: that
+// waits for the storage (Opened).
+func (f *Follower) load() error {
+	b, err := f.store.Get(keyActed)
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+	case err != nil:
+		return fmt.Errorf("read what was done: %w", err)
+	case len(b) == 8:
+		f.acted = feed.Seq(binary.BigEndian.Uint64(b))
+	}
+	f.known = known{
+		resources: map[string]catalogue.Resource{}, pins: map[string]catalogue.Pin{},
+		subscriptions: map[string]catalogue.Subscription{}, policies: map[string]catalogue.Policy{},
+	}
+	for _, kind := range kept {
+		err := f.copy.List(kind, func(r catalogue.Record) bool {
+			f.learn(context.Background(), r)
+			return true
+		})
+		if err != nil {
+			return fmt.Errorf("read what is known of the region: %w", err)
+		}
+	}
+	f.lease.lasts = leaseOf(f.policy())
+	return f.listServers()
+}
+
+// copyChanges has the follower act on what the feed brings, until stop.
+func (f *Follower) copyChanges(ctx context.Context) (stop func()) {
+	f.copy.OnChange(func(changes []catalogue.Record, upto feed.Seq) { f.onChange(ctx, changes, upto) })
+	return func() { f.copy.OnChange(func([]catalogue.Record, feed.Seq) {}) }
+}
+
+// onChange does what changes say. The region hears that the box has them when
+// it returns, so it returns when all is done, or when ctx ends: then they are
+// done at the next start.
+func (f *Follower) onChange(ctx context.Context, changes []catalogue.Record, upto feed.Seq) {
+	f.contact()
+	servers := false
+	for _, r := range changes {
+		f.learn(ctx, r)
+		servers = servers || r.Kind == catalogue.KindServer
+	}
+	if servers {
+		if err := f.listServers(); err != nil {
+			f.log.WarnContext(ctx, "the list of servers can't be kept", "err", err)
+		}
+	}
+	f.mu.Lock()
+	f.lease.lasts = leaseOf(f.known.policy(f.id.School))
+	f.mu.Unlock()
+	for {
+		err := f.act(ctx, changes, upto)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		f.log.ErrorContext(ctx, "what the region decided could not be done, and is tried again", "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(actAgain):
+		}
+	}
+	f.met.acted.Add(float64(len(changes)))
+	f.wake()
+}
+
+// act does what can't be taken back, and notes that it is done. Without a
+// storage nothing is served from one, so nothing need go: Opened does it then.
+func (f *Follower) act(ctx context.Context, changes []catalogue.Record, upto feed.Seq) error {
+	f.acting.Lock()
+	defer f.acting.Unlock()
+	var errs []error
+	for _, r := range changes {
+		if r.Kind == catalogue.KindResource && r.Deleted {
+			errs = append(errs, f.shelf.Remove(ctx, r.ID))
+		}
+	}
+	st := f.storage.Load()
+	if st == nil {
+		return errors.Join(errs...)
+	}
+	if err := errors.Join(append(errs, f.purge(ctx, st, changes))...); err != nil {
+		return err
+	}
+	return f.done(upto)
+}
+
+func (f *Follower) done(upto feed.Seq) error {
+	if upto <= f.acted {
+		return nil
+	}
+	if err := f.store.Write([]feed.Change{{Key: keyActed, Value: binary.BigEndian.AppendUint64(nil, uint64(upto))}}); err != nil {
+		return fmt.Errorf("note what is done: %w", err)
+	}
+	f.acted = upto
+	return f.copy.Forget(upto)
+}
+
+// purge carries out the purges among changes, on the storage's disk when it
+// returns.
+func (f *Follower) purge(ctx context.Context, st *storage.Storage, changes []catalogue.Record) error {
+	var errs []error
+	var specs []storage.PurgeSpec
+	for _, r := range changes {
+		switch {
+		case r.Kind == catalogue.KindRegion && !r.Deleted:
+			region, err := catalogue.Body[catalogue.Region](r)
+			if err == nil {
+				err = st.SetMarkKey(region.MarkKey[:])
+			}
+			errs = append(errs, err)
+		case r.Kind == catalogue.KindPurge && !r.Deleted:
+			p, err := catalogue.Body[catalogue.Purge](r)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			if spec, ok := specOf(p, f.markKey()); ok {
+				specs = append(specs, spec)
+			}
+		}
+	}
+	n, err := st.Purge(ctx, specs)
+	f.met.purged.Add(float64(n))
+	return errors.Join(append(errs, err)...)
+}
+
+// specOf is a purge as the storage takes it; false for those of published
+// resources, which go by their own records.
+func specOf(p catalogue.Purge, key object.MarkKeyID) (storage.PurgeSpec, bool) {
+	switch p.Scope {
+	case catalogue.ScopeSite:
+		return storage.PurgeSpec{Site: p.Site, KeyID: key}, true
+	case catalogue.ScopeExact, catalogue.ScopePrefix, catalogue.ScopeTag:
+		return storage.PurgeSpec{Site: p.Site, Marks: []object.Mark{object.Mark(p.Mark)}, KeyID: key}, true
+	}
+	return storage.PurgeSpec{}, false
+}
+
+// markKey is the id of the region's key for marks, 0 if it is not known.
+func (f *Follower) markKey() object.MarkKeyID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known.markKey
+}
+
+// Opened brings a storage up to date before anything is served from it: it has
+// the region's key, whatever was purged while there was none is gone, and so is
+// what is no longer published.
+func (f *Follower) Opened(ctx context.Context, st *storage.Storage) error {
+	f.acting.Lock()
+	defer f.acting.Unlock()
+	if err := f.catchUp(ctx, st); err != nil {
+		return fmt.Errorf("catch up with the region: %w", err)
+	}
+	f.storage.Store(st)
+	if err := f.shelf.Sync(ctx); err != nil {
+		f.storage.Store(nil)
+		return fmt.Errorf("compare with what is published: %w", err)
+	}
+	f.wake()
+	return nil
+}
+
+// catchUp does all that the copy says and that was not done yet.
+func (f *Follower) catchUp(ctx context.Context, st *storage.Storage) error {
+	if rec, err := f.copy.Get(catalogue.KindRegion, catalogue.Region{}.RecordID()); err == nil {
+		if err := f.purge(ctx, st, []catalogue.Record{rec}); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, kv.ErrNotFound) {
+		return err
+	}
+	var changes []catalogue.Record
+	upto := f.acted
+	var failed error
+	err := f.copy.Changes(f.acted, func(r catalogue.Record, seq feed.Seq) bool {
+		r.Body = slices.Clone(r.Body)
+		changes, upto = append(changes, r), seq
+		if len(changes) == 1000 {
+			failed = f.purge(ctx, st, changes)
+			changes = changes[:0]
+		}
+		return failed == nil
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return err
+	}
+	if err := f.purge(ctx, st, changes); err != nil {
+		return err
+	}
+	return f.done(upto)
+}
+
+// learn takes one record into what is at hand.
+func (f *Follower) learn(ctx context.Context, r catalogue.Record) {
+	var err error
+	f.mu.Lock()
+	k := &f.known
+	switch r.Kind {
+	case catalogue.KindRegion:
+		var region catalogue.Region
+		if region, err = catalogue.Body[catalogue.Region](r); err == nil && !r.Deleted {
+			var m object.Marker
+			if m, err = object.NewMarker(region.MarkKey[:]); err == nil {
+				k.markKey = m.KeyID()
+			}
+		}
+	case catalogue.KindPolicy:
+		err = into(k.policies, r)
+	case catalogue.KindSubscription:
+		err = into(k.subscriptions, r)
+	case catalogue.KindPin:
+		err = into(k.pins, r)
+	case catalogue.KindResource:
+		err = into(k.resources, r)
+	case catalogue.KindHints:
+		var h catalogue.Hints
+		if h, err = catalogue.Body[catalogue.Hints](r); err == nil {
+			k.hints = h.Keys
+		}
+	}
+	f.mu.Unlock()
+	if err == nil && r.Kind == catalogue.KindResource && !r.Deleted {
+		err = f.publish(ctx, r.ID)
+	}
+	if err != nil {
+		f.log.WarnContext(ctx, "a record of the region makes no sense to this version and is left out", "kind", int(r.Kind), "id", r.ID, "err", err)
+	}
+}
+
+// into keeps a record under its id, or drops it.
+func into[T catalogue.Fact](m map[string]T, r catalogue.Record) error {
+	if r.Deleted {
+		delete(m, r.ID)
+		return nil
+	}
+	v, err := catalogue.Body[T](r)
+	if err != nil {
+		return err
+	}
+	m[r.ID] = v
+	return nil
+}
+
+// publish puts a resource on the shelf, if its list of blocks is known. A long
+// one's is fetched with the first of its bytes (see runPrefetch).
+func (f *Follower) publish(ctx context.Context, id string) error {
+	f.mu.Lock()
+	r, ok := f.known.resources[id]
+	f.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	blocks := r.Blocks
+	if !r.Manifest.IsZero() {
+		var err error
+		if blocks, err = f.manifest(r.Manifest); errors.Is(err, kv.ErrNotFound) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return f.shelf.Upsert(ctx, shelf.Item{
+		ID: r.ID, Collection: f.titleOf(r.Collection), Title: r.Title, Filename: r.Filename, ContentType: r.ContentType,
+		Length: r.Length, SHA256: r.SHA256, Blocks: blocks, Language: r.Language, Licence: r.Licence, ModTime: r.Modified,
+	})
+}
+
+// titleOf is what people call a collection.
+func (f *Follower) titleOf(collection string) string {
+	rec, err := f.copy.Get(catalogue.KindCollection, collection)
+	if err != nil {
+		return collection
+	}
+	c, err := catalogue.Body[catalogue.Collection](rec)
+	if err != nil || c.Title == "" {
+		return collection
+	}
+	return c.Title
+}
+
+// listServers takes the region's servers from the copy, for fills and for the
+// next start.
+func (f *Follower) listServers() error {
+	var servers []catalogue.Server
+	err := f.copy.List(catalogue.KindServer, func(r catalogue.Record) bool {
+		if s, err := catalogue.Body[catalogue.Server](r); err == nil {
+			if _, err := identity.ParseName(s.Name); err == nil {
+				servers = append(servers, s)
+			}
+		}
+		return true
+	})
+	if err != nil || len(servers) == 0 {
+		return err
+	}
+	f.parents.set(servers)
+	return f.me.SetServers(f.parents.targets())
+}
+
+func (f *Follower) policy() catalogue.Policy {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known.policy(f.id.School)
+}

@@ -1,0 +1,236 @@
+// Package follow is a box's part in its region: it follows the feed, keeps its
+// own copy of what concerns its school, and does what that says.
+//
+// What is purged is gone from the cache before the region hears that the box
+// knows of it. What is published can be had on the box under /r/, and is
+// fetched ahead where pins, subscriptions or hints say so, within the hours and
+// at the rate that the region's policy sets. Sites are asked for by way of the
+// region's servers. Counts of what is asked for go up, above a threshold, and
+// name no device.
+//
+// A box without its region goes on with what it has; nothing here waits for the
+// region when the box starts. The package decides nothing about what may be
+// stored or served, and opens no port.
+//
+// Metrics: preau_follow_acted_changes_total, preau_follow_purged_objects_total,
+// preau_follow_wanted_items, preau_follow_present_items,
+// preau_follow_prefetch_failures_total, preau_follow_counts_total{result="taken|failed"}.
+package follow
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"preau/cache/parent"
+	"preau/cache/popular"
+	"preau/cache/shelf"
+	"preau/cache/storage"
+	"preau/node/lifecycle"
+	"preau/node/obs"
+	"preau/replication/enrol"
+	"preau/replication/feed"
+	"preau/replication/identity"
+	"preau/replication/wire"
+)
+
+// ErrAlone reports a box that was not enrolled in any region.
+var ErrAlone = enrol.ErrNotEnrolled
+
+// Config says where things are, and how often is looked.
+type Config struct {
+	Data string // the box's folder
+	// CountsEvery is how often counts go up, give or take half.
+	CountsEvery time.Duration
+	// Wire and Feed are for tests; their zero values are the defaults.
+	Dial wire.DialConfig
+	Feed feed.FollowerConfig
+}
+
+// DefaultConfig follows with the identity in a box's data folder.
+func DefaultConfig(data string) Config {
+	return Config{
+		Data: data, CountsEvery: time.Hour,
+		Dial: wire.DefaultDialConfig(), Feed: feed.DefaultFollowerConfig(),
+	}
+}
+
+// IdentityDir is where a box's identity lies below its data folder.
+func IdentityDir(data string) string { return filepath.Join(data, "identity") }
+
+// Follower is a box's part in its region, ready to run.
+type Follower struct {
+	cfg       Config
+	log       *slog.Logger
+	me        *enrol.Store
+	id        identity.Identity
+	store     store
+	copy      *feed.Copy
+	feed      *feed.Follower
+	renewer   *enrol.Renewer
+	dialer    *wire.Dialer
+	parents   *parents
+	shelf     *shelf.Shelf
+	counts    *popular.Counter
+	countBase uint64 // of the numbers of digests
+	met       *metrics
+	poke      chan struct{} // what is wanted may have changed
+
+	mu    sync.Mutex
+	known known
+	lease lease
+	feeds map[string]*wire.Transport // by address
+	held  feed.Held
+
+	storage atomic.Pointer[storage.Storage] // nil while there is no room for one
+	acting  sync.Mutex                      // one at a time does what the copy says
+	acted   feed.Seq                        // what was done; guarded by acting
+}
+
+// New opens what a box knows of its region. The error matches ErrAlone if it
+// has none. A follower that is made must be run, or closed.
+func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, err error) {
+	me, err := enrol.OpenStore(IdentityDir(cfg.Data))
+	if err != nil {
+		return nil, err
+	}
+	f := &Follower{
+		cfg: cfg, log: log.With("part", "follow"), me: me, id: me.Identity(),
+		poke: make(chan struct{}, 1), feeds: map[string]*wire.Transport{},
+	}
+	if f.id.Role != identity.Box {
+		return nil, fmt.Errorf("%s holds the identity of a %s, and this is a box: enrol it with a token for a box", me.Dir(), f.id.Role)
+	}
+	if f.met, err = newMetrics(reg); err != nil {
+		return nil, err
+	}
+	if f.dialer, err = wire.NewDialer(me.Credentials(), cfg.Dial); err != nil {
+		return nil, err
+	}
+	if f.renewer, err = enrol.NewRenewer(me, f.dialer, enrol.DefaultRenewConfig(), log, reg); err != nil {
+		return nil, err
+	}
+	f.parents = newParents(f.dialer)
+	if f.shelf, err = shelf.New(shelf.DefaultConfig(), f.storage.Load, blockSource{f.parents}, log, reg); err != nil {
+		return nil, err
+	}
+	if err := f.openCounts(); err != nil {
+		return nil, err
+	}
+	if f.store, err = openStore(filepath.Join(cfg.Data, "region"), log); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.store.Close())
+		}
+	}()
+	if f.copy, err = feed.OpenCopy(f.store); err != nil {
+		return nil, err
+	}
+	if err := f.load(); err != nil {
+		return nil, err
+	}
+	fc := cfg.Feed
+	fc.Box, fc.Version = f.id, obs.ReadBuild().Version
+	if f.feed, err = feed.NewFollower(fc, f.copy, region{f}, log, reg); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Identity is who this box is in its region.
+func (f *Follower) Identity() identity.Identity { return f.id }
+
+// Parents lists the region's servers as parents of a site.
+func (f *Follower) Parents(site string) parent.List { return f.parents.of(site) }
+
+// Shelf serves what the region has published.
+func (f *Follower) Shelf() http.Handler { return f.leased(f.shelf) }
+
+// Connected is the server that is followed, if any.
+func (f *Follower) Connected() (server string, since time.Time) {
+	name, since := f.feed.Connected()
+	return string(name), since
+}
+
+// Add adds the follower's parts to group: its disk first.
+func (f *Follower) Add(group *lifecycle.Group) {
+	group.Add("copy of the region", 10*time.Second, f.store.run)
+	group.Add("certificate", 5*time.Second, f.renewer.Run)
+	group.Add("prefetch", 10*time.Second, f.runPrefetch)
+	group.Add("counts", 5*time.Second, f.runCounts)
+	group.Add("lease", 5*time.Second, f.runLease)
+	group.Add("feed", 10*time.Second, func(ctx context.Context) error {
+		stop := f.copyChanges(ctx)
+		defer stop()
+		return errors.Join(f.feed.Run(ctx), f.closeWays())
+	})
+}
+
+// Close closes a follower that was never run.
+func (f *Follower) Close() error { return errors.Join(f.store.Close(), f.closeWays()) }
+
+func (f *Follower) closeWays() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	errs := []error{f.parents.Close()}
+	for _, t := range f.feeds {
+		errs = append(errs, t.Close())
+	}
+	f.feeds = map[string]*wire.Transport{}
+	return errors.Join(errs...)
+}
+
+// region is the follower as the feed needs it.
+type region struct{ f *Follower }
+
+// Servers implements feed.Region: as the copy knows them, or as they were when
+// the box was enrolled.
+func (r region) Servers() []feed.Target {
+	targets := r.f.parents.targets()
+	if len(targets) == 0 {
+		targets = r.f.me.Servers()
+	}
+	out := make([]feed.Target, len(targets))
+	for i, t := range targets {
+		out[i] = feed.Target{Name: t.Name, URL: "https://" + t.Address}
+	}
+	return out
+}
+
+// Client implements feed.Region. The feed has connections of its own: it must
+// not wait behind bulk.
+func (r region) Client(t feed.Target) http.RoundTripper {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	key := string(t.Name) + "@" + t.URL
+	if r.f.feeds[key] == nil {
+		r.f.feeds[key] = r.f.dialer.Transport(wire.Target{Name: t.Name, Address: t.URL[len("https://"):]})
+	}
+	return r.f.feeds[key]
+}
+
+// Trust implements feed.Region. The box's clock may be wrong, so a server's
+// certificate is checked for the time it was made for.
+func (r region) Trust() (*x509.CertPool, time.Time) {
+	pool := x509.NewCertPool()
+	pool.AddCert(r.f.me.Authority())
+	return pool, time.Now()
+}
+
+// Held implements feed.Region.
+func (r region) Held() feed.Held {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	return r.f.held
+}

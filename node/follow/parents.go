@@ -1,0 +1,205 @@
+package follow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"preau/cache/block"
+	"preau/cache/parent"
+	"preau/discovery/rendezvous"
+	"preau/replication/catalogue"
+	"preau/replication/hold"
+	"preau/replication/identity"
+	"preau/replication/wire"
+)
+
+// pauseAfter is how long a server that failed is asked last.
+const pauseAfter = 20 * time.Second
+
+// parents are the region's servers, as this box asks them for bytes. The feed
+// has connections of its own.
+type parents struct {
+	dialer *wire.Dialer
+
+	mu      sync.Mutex
+	servers []catalogue.Server
+	open    map[string]*way
+}
+
+// way leads to one server.
+type way struct {
+	address string
+	rt      *wire.Transport
+	blocks  *hold.Client
+	failed  time.Time
+}
+
+func newParents(dialer *wire.Dialer) *parents {
+	return &parents{dialer: dialer, open: map[string]*way{}}
+}
+
+// set replaces the list of servers.
+func (p *parents) set(servers []catalogue.Server) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.servers = slices.Clone(servers)
+	for name, w := range p.open {
+		if !slices.ContainsFunc(servers, func(s catalogue.Server) bool { return s.Name == name && s.Address == w.address }) {
+			w.rt.CloseIdleConnections()
+			delete(p.open, name)
+		}
+	}
+}
+
+// targets are the servers for those who dial them themselves.
+func (p *parents) targets() []wire.Target {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []wire.Target
+	for _, s := range p.servers {
+		out = append(out, wire.Target{Name: identity.Name(s.Name), Address: s.Address})
+	}
+	return out
+}
+
+// order is which servers to ask for key, best first, those that failed lately
+// last. One that does not answer for a site is left out if site is not empty.
+func (p *parents) order(key, site string) []ranked {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var nodes []rendezvous.Node
+	byName := map[string]catalogue.Server{}
+	for _, s := range p.servers {
+		if site == "" || slices.Contains(s.Sites, site) {
+			nodes = append(nodes, rendezvous.Node{Name: s.Name, Weight: 1})
+			byName[s.Name] = s
+		}
+	}
+	var out, tired []ranked
+	for _, n := range rendezvous.Order(key, nodes) {
+		w, err := p.way(byName[n.Name])
+		if err != nil {
+			continue
+		}
+		if time.Since(w.failed) < pauseAfter {
+			tired = append(tired, ranked{n.Name, w})
+		} else {
+			out = append(out, ranked{n.Name, w})
+		}
+	}
+	return append(out, tired...)
+}
+
+type ranked struct {
+	name string
+	*way
+}
+
+// way opens the way to a server. The lock is held.
+func (p *parents) way(s catalogue.Server) (*way, error) {
+	if w := p.open[s.Name]; w != nil {
+		return w, nil
+	}
+	rt := p.dialer.Transport(wire.Target{Name: identity.Name(s.Name), Address: s.Address})
+	blocks, err := hold.NewClient(s.Name, "https://"+s.Name, rt)
+	if err != nil {
+		return nil, err
+	}
+	w := &way{address: s.Address, rt: rt, blocks: blocks}
+	p.open[s.Name] = w
+	return w, nil
+}
+
+func (p *parents) note(w *way, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		w.failed = time.Time{}
+	} else {
+		w.failed = time.Now()
+	}
+}
+
+// of lists the parents of a site.
+func (p *parents) of(site string) parent.List {
+	return func(key string) []parent.Parent {
+		var out []parent.Parent
+		for _, r := range p.order(key, site) {
+			base := &url.URL{Scheme: "https", Host: r.name, Path: "/o/" + site}
+			out = append(out, parent.Parent{Name: r.name, RoundTripper: r.rt, Base: base})
+		}
+		return out
+	}
+}
+
+// block gets a block from whichever server has it, checked.
+func (p *parents) block(ctx context.Context, d block.Digest) ([]byte, error) {
+	var errs []error
+	for _, r := range p.order(d.String(), "") {
+		b, err := r.blocks.Get(ctx, d, nil)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err == nil || errors.Is(err, block.ErrNotFound) {
+			p.note(r.way, nil)
+		} else {
+			p.note(r.way, err)
+		}
+		if err == nil {
+			return b, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", r.name, err))
+	}
+	if len(errs) == 0 {
+		return nil, errNoServers
+	}
+	return nil, errors.Join(errs...)
+}
+
+var errNoServers = errors.New("no server of the region is known")
+
+// post sends a request to the first server that takes it.
+func (p *parents) post(ctx context.Context, path string, body func() io.Reader) error {
+	var errs []error
+	for _, r := range p.order(path, "") {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+r.name+path, body())
+		if err != nil {
+			return err
+		}
+		resp, err := r.rt.RoundTrip(req)
+		p.note(r.way, err)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", r.name, err))
+			continue
+		}
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // for the message only
+		_ = resp.Body.Close()                                  // read as far as it matters
+		if resp.StatusCode/100 == 2 {
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("%s answers %d: %s", r.name, resp.StatusCode, text))
+	}
+	if len(errs) == 0 {
+		return errNoServers
+	}
+	return errors.Join(errs...)
+}
+
+// Close ends all connections.
+func (p *parents) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for _, w := range p.open {
+		errs = append(errs, w.rt.Close())
+	}
+	p.open = map[string]*way{}
+	return errors.Join(errs...)
+}

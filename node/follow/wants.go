@@ -1,0 +1,151 @@
+package follow
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"preau/cache/object"
+	"preau/replication/catalogue"
+	"preau/replication/identity"
+)
+
+// known is what a box knows of its region, as far as it decides what to hold.
+type known struct {
+	resources     map[string]catalogue.Resource
+	pins          map[string]catalogue.Pin
+	subscriptions map[string]catalogue.Subscription
+	hints         []catalogue.Hint
+	policies      map[string]catalogue.Policy // by record id
+	markKey       object.MarkKeyID
+}
+
+// want is one resource that the box should hold.
+type want struct {
+	id     string
+	pinned bool // it must not be given up for room
+	why    reason
+}
+
+// reason says why a resource is wanted, most urgent first.
+type reason uint8
+
+const (
+	byPin reason = iota
+	bySubscription
+	byHint
+)
+
+// wants lists what a school's box should hold at a time, most urgent first,
+// and when that changes by itself (zero: it does not).
+func (k *known) wants(school identity.School, now time.Time) (out []want, next time.Time) {
+	why := map[string]want{}
+	add := func(id string, w want) {
+		r, ok := k.resources[id]
+		if !ok || expired(r, now) {
+			return
+		}
+		w.id = id
+		if old, ok := why[id]; ok {
+			w.why, w.pinned = min(w.why, old.why), w.pinned || old.pinned
+		}
+		why[id] = w
+	}
+	of := map[string][]string{}
+	for id, r := range k.resources {
+		of[r.Collection] = append(of[r.Collection], id)
+		next = sooner(next, r.Expires, now)
+	}
+	for _, p := range k.pins {
+		if len(p.Schools) > 0 && !slices.Contains(p.Schools, school) {
+			continue
+		}
+		next = sooner(sooner(next, p.From, now), p.Until, now)
+		if now.Before(p.From) || !p.Until.IsZero() && !now.Before(p.Until) {
+			continue
+		}
+		if p.Resource != "" {
+			add(p.Resource, want{pinned: true, why: byPin})
+		}
+		for _, id := range of[p.Collection] {
+			add(id, want{pinned: true, why: byPin})
+		}
+	}
+	for _, s := range k.subscriptions {
+		if s.School != "" && s.School != school {
+			continue
+		}
+		for _, id := range of[s.Collection] {
+			add(id, want{why: bySubscription})
+		}
+	}
+	room := k.policy(school).PrefetchPopular
+	for _, h := range k.hints {
+		id, ok := strings.CutPrefix(h.Key, "r/")
+		if !ok {
+			continue
+		}
+		if _, there := why[id]; there {
+			continue
+		}
+		if r := k.resources[id]; r.Length <= room {
+			room -= r.Length
+			add(id, want{why: byHint})
+		}
+	}
+	for _, w := range why {
+		out = append(out, w)
+	}
+	slices.SortFunc(out, func(a, b want) int {
+		return cmp.Or(cmp.Compare(a.why, b.why),
+			k.resources[b.id].Modified.Compare(k.resources[a.id].Modified), cmp.Compare(a.id, b.id))
+	})
+	return out, next
+}
+
+func expired(r catalogue.Resource, now time.Time) bool {
+	return !r.Expires.IsZero() && !now.Before(r.Expires)
+}
+
+// sooner is the earlier of two times that are still to come.
+func sooner(a, b, now time.Time) time.Time {
+	if b.IsZero() || !b.After(now) || !a.IsZero() && a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// policy is a school's own, with everybody's where it says nothing.
+func (k *known) policy(school identity.School) catalogue.Policy {
+	p, all := k.policies[string(school)], k.policies[""]
+	p.PrefetchRate = cmp.Or(p.PrefetchRate, all.PrefetchRate)
+	p.LeaseSeconds = cmp.Or(p.LeaseSeconds, all.LeaseSeconds)
+	p.KAnonymity = cmp.Or(p.KAnonymity, all.KAnonymity)
+	p.PrefetchPopular = cmp.Or(p.PrefetchPopular, all.PrefetchPopular)
+	if len(p.PrefetchHours) == 0 {
+		p.PrefetchHours = all.PrefetchHours
+	}
+	return p
+}
+
+// within reports whether a time of day is one of the hours, and if not, when
+// the next one begins. Without any, every time is.
+func within(hours []catalogue.Hours, now time.Time) (ok bool, next time.Time) {
+	if len(hours) == 0 {
+		return true, time.Time{}
+	}
+	minute := now.Hour()*60 + now.Minute()
+	wait := 24 * 60
+	for _, h := range hours {
+		in := minute >= h.From && minute < h.To
+		if h.To <= h.From { // over midnight
+			in = minute >= h.From || minute < h.To
+		}
+		if in {
+			return true, time.Time{}
+		}
+		wait = min(wait, (h.From-minute+24*60)%(24*60))
+	}
+	return false, now.Truncate(time.Minute).Add(time.Duration(wait) * time.Minute)
+}

@@ -1,0 +1,250 @@
+package region
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"preau/node/control"
+	"preau/replication/catalogue"
+	"preau/replication/consensus"
+	"preau/replication/identity"
+	"preau/replication/wire"
+)
+
+// memberEvery is how often a server looks whether the region knows it as what
+// it is.
+const memberEvery = 2 * time.Second
+
+// joining is what a server tells of itself.
+type joining struct {
+	Address string   `json:"address"`
+	Sites   []string `json:"sites,omitempty"`
+}
+
+// runMember makes the region know this server, at this address, with these
+// sites, and keeps it so: a new server joins by it, and one that moved is found
+// again.
+func (g *Region) runMember(ctx context.Context) error {
+	tick := time.NewTicker(memberEvery)
+	defer tick.Stop()
+	said := ""
+	for {
+		err := g.beMember(ctx)
+		switch {
+		case err == nil:
+			said = ""
+		case ctx.Err() == nil && err.Error() != said: // once each
+			said = err.Error()
+			g.log.WarnContext(ctx, "this server is not yet part of the region", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (g *Region) beMember(ctx context.Context) error {
+	mine := joining{Address: g.cfg.address()}
+	for _, s := range g.cfg.Site {
+		mine.Sites = append(mine.Sites, s.Name)
+	}
+	inRaft := slices.ContainsFunc(g.node.Servers(), func(s consensus.Server) bool {
+		return string(s.ID) == g.name && s.Address == mine.Address
+	})
+	rec, ok, err := get[catalogue.Server](g, catalogue.KindServer, g.name)
+	if err != nil {
+		return err
+	}
+	if inRaft && ok && rec.Address == mine.Address && slices.Equal(rec.Sites, mine.Sites) && rec.Reads == catalogue.MaxVersion {
+		return nil
+	}
+	body, err := json.Marshal(mine)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*decideWithin)
+	defer cancel()
+	if g.node.IsLeader() {
+		_, err := g.join(ctx, g.name, mine)
+		return err
+	}
+	var errs []error
+	for _, s := range g.toJoin() {
+		if err := g.askToJoin(ctx, s, body); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s, err))
+			continue
+		}
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
+// toJoin is where to ask: the leader if it is known, or whoever the region had
+// when this server was enrolled.
+func (g *Region) toJoin() []wire.Target {
+	var out []wire.Target
+	if leader, ok := g.node.Leader(); ok && string(leader.ID) != g.name {
+		out = append(out, wire.Target{Name: identity.Name(leader.ID), Address: leader.Address})
+	}
+	for _, s := range g.servers() {
+		out = append(out, wire.Target{Name: identity.Name(s.Name), Address: s.Address})
+	}
+	out = append(out, g.founders...)
+	return slices.DeleteFunc(out, func(t wire.Target) bool {
+		return string(t.Name) == g.name || t.Address == g.cfg.address()
+	})
+}
+
+func (g *Region) askToJoin(ctx context.Context, s wire.Target, body []byte) error {
+	name := string(s.Name)
+	if name == "" {
+		name = s.Address
+	}
+	t := g.dialer.Transport(s)
+	defer func() { _ = t.Close() }() // asked once
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+name+pathJoin, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := t.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }() // read below
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	var f control.Failure
+	if err := json.Unmarshal(answer, &f); err != nil {
+		return fmt.Errorf("it answers %d", resp.StatusCode)
+	}
+	return errors.New(f.Detail)
+}
+
+// serveJoin takes in another server, whose certificate says its name. A server
+// that is not the leader hands the request on.
+func (g *Region) serveJoin(r *http.Request) (any, error) {
+	q, err := decode[joining](r)
+	if err != nil {
+		return nil, err
+	}
+	name := string(wire.PeerOf(r).Name)
+	if on := r.URL.Query().Get("for"); on != "" { // handed on by another server
+		name = on
+	}
+	if g.node.IsLeader() {
+		return g.join(r.Context(), name, q)
+	}
+	leader, ok := g.node.Leader()
+	if !ok || r.URL.Query().Get("for") != "" {
+		return nil, consensus.ErrNoLeader
+	}
+	body, err := json.Marshal(q)
+	if err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	resp, err := g.peers.do(r.Context(), string(leader.ID), leader.Address, http.MethodPost, pathJoin+"?for="+name, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", consensus.ErrNoLeader, err)
+	}
+	defer func() { _ = resp.Body.Close() }() // read below
+	if resp.StatusCode == http.StatusOK {
+		return control.Done{ID: name}, nil
+	}
+	var f control.Failure
+	if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 64<<10)).Decode(&f); err != nil {
+		return nil, fmt.Errorf("the leader answers %d", resp.StatusCode)
+	}
+	return nil, failure{resp.StatusCode, f.Code, errors.New(f.Detail)}
+}
+
+// join is the leader's part: raft first, so that nobody is told of a server
+// that is none.
+func (g *Region) join(ctx context.Context, name string, q joining) (control.Done, error) {
+	if _, err := identity.ParseName(name); err != nil {
+		return control.Done{}, failure{http.StatusBadRequest, "invalid", err}
+	}
+	err := g.node.AddServer(ctx, consensus.Server{ID: consensus.ServerID(name), Address: q.Address, Voter: true})
+	if err != nil && !errors.Is(err, consensus.ErrAlreadyMember) && !errors.Is(err, consensus.ErrNotCaughtUp) {
+		return control.Done{}, fmt.Errorf("take in server %s: %w", name, err)
+	}
+	op, err := catalogue.NewPut(catalogue.Server{
+		Name: name, Address: q.Address, Sites: q.Sites, Reads: catalogue.MaxVersion,
+	})
+	if err != nil {
+		return control.Done{}, err
+	}
+	result, err := g.submit(ctx, "server/"+name, op)
+	return control.Done{ID: name, Index: result.Index}, err
+}
+
+// removeServer takes a server out for good: out of raft, out of what boxes are
+// told, and its certificate is revoked, so that it does not come back by itself.
+func (g *Region) removeServer(r *http.Request) (any, error) {
+	name := r.PathValue("name")
+	if !slices.ContainsFunc(g.node.Servers(), func(s consensus.Server) bool { return string(s.ID) == name }) {
+		return nil, failure{http.StatusNotFound, "not_found", fmt.Errorf("the region has no server %q: preau status lists them", name)}
+	}
+	if !g.node.IsLeader() {
+		return g.handOn(r, http.MethodDelete, "/v1/servers/"+name)
+	}
+	if name == g.name {
+		return nil, failure{http.StatusConflict, "conflict", errors.New("this server is the leader: hand leadership to another first (preau region lead NAME), then remove it")}
+	}
+	if err := g.node.RemoveServer(r.Context(), consensus.ServerID(name)); err != nil {
+		return nil, fmt.Errorf("remove server %s: %w", name, err)
+	}
+	revocation, err := catalogue.NewPut(catalogue.Revocation{Role: identity.Server, Name: name, Reason: "removed from the region"})
+	if err != nil {
+		return nil, err
+	}
+	return g.do(r, name, revocation, catalogue.Op{Delete: &catalogue.Delete{Kind: catalogue.KindServer, ID: name, Missing: true}})
+}
+
+func (g *Region) transfer(r *http.Request) (any, error) {
+	if !g.node.IsLeader() {
+		return g.handOn(r, http.MethodPost, "/v1/leader/"+r.PathValue("name"))
+	}
+	if err := g.node.TransferLeadership(r.Context(), consensus.ServerID(r.PathValue("name"))); err != nil {
+		return nil, failure{http.StatusConflict, "conflict", err}
+	}
+	return control.Done{ID: r.PathValue("name")}, nil
+}
+
+// handOn has the leader answer a request that has no body.
+func (g *Region) handOn(r *http.Request, method, path string) (any, error) {
+	leader, ok := g.node.Leader()
+	if !ok || string(leader.ID) == g.name || wire.PeerOf(r).Role == identity.Server {
+		return nil, consensus.ErrNoLeader
+	}
+	resp, err := g.peers.do(r.Context(), string(leader.ID), leader.Address, method, path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", consensus.ErrNoLeader, err)
+	}
+	defer func() { _ = resp.Body.Close() }() // read below
+	if resp.StatusCode == http.StatusOK {
+		var d control.Done
+		if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 64<<10)).Decode(&d); err != nil {
+			return nil, fmt.Errorf("read the leader's answer: %w", err)
+		}
+		return d, nil
+	}
+	var f control.Failure
+	if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 64<<10)).Decode(&f); err != nil {
+		return nil, fmt.Errorf("the leader answers %d", resp.StatusCode)
+	}
+	return nil, failure{resp.StatusCode, f.Code, errors.New(f.Detail)}
+}

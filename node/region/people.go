@@ -1,0 +1,254 @@
+package region
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"preau/node/control"
+	"preau/node/obs"
+	"preau/replication/catalogue"
+	"preau/replication/identity"
+)
+
+// askWithin is how long other servers have to say how they are.
+const askWithin = 2 * time.Second
+
+// lapseAfter is when a box that was not heard of must have lapsed: it renews
+// at half of a certificate's life.
+const lapseAfter = 90 * 24 * time.Hour
+
+// presence is what one server tells the others of itself and its boxes.
+type presence struct {
+	Server control.Server         `json:"server"`
+	Boxes  map[string]control.Box `json:"boxes"`
+}
+
+// here is this server's presence.
+func (g *Region) here() presence {
+	stats := g.node.Stats()
+	applied, _ := g.machine.Applied()
+	p := presence{Boxes: map[string]control.Box{}, Server: control.Server{
+		Name: g.name, Address: g.cfg.address(), State: stats.State, Applied: applied, Version: obs.ReadBuild().Version,
+		HeldBytes: g.blocks.Usage(), Clock: time.Now().UTC(),
+	}}
+	if err := g.front.Ready(context.Background()); err != nil {
+		p.Server.Problem = err.Error()
+	}
+	for _, b := range g.feed.Presence() {
+		p.Boxes[string(b.Name)] = control.Box{
+			Name: string(b.Name), School: string(b.School), Connected: b.Connected, Server: g.name,
+			Index: b.Acked, Seen: b.Seen.UTC(), Version: b.Version,
+		}
+		if b.Connected {
+			p.Server.Boxes++
+		}
+	}
+	return p
+}
+
+func (g *Region) servePresence(*http.Request) (any, error) { return g.here(), nil }
+
+// others asks every other server for its presence. One that does not answer
+// is in silent, with why.
+func (g *Region) others(ctx context.Context) (all map[string]presence, silent map[string]error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, askWithin, fmt.Errorf("no answer within %v", askWithin))
+	defer cancel()
+	all, silent = map[string]presence{g.name: g.here()}, map[string]error{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, s := range g.node.Servers() {
+		if string(s.ID) == g.name {
+			continue
+		}
+		wg.Go(func() {
+			p, err := g.ask(ctx, string(s.ID), s.Address)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				silent[string(s.ID)] = err
+				return
+			}
+			all[string(s.ID)] = p
+		})
+	}
+	wg.Wait()
+	return all, silent
+}
+
+func (g *Region) ask(ctx context.Context, name, address string) (presence, error) {
+	var p presence
+	resp, err := g.peers.do(ctx, name, address, http.MethodGet, pathPresence, nil)
+	if err != nil {
+		return p, err
+	}
+	defer func() { _ = resp.Body.Close() }() // read below
+	if resp.StatusCode != http.StatusOK {
+		return p, fmt.Errorf("it answers %d", resp.StatusCode)
+	}
+	// 3,000 boxes are about half a megabyte.
+	if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 64<<20)).Decode(&p); err != nil {
+		return p, fmt.Errorf("read its answer: %w", err)
+	}
+	return p, nil
+}
+
+// everywhere is every box that some server has heard of since it started, by
+// name: as the server tells that it is connected to, or that heard of it last.
+func (g *Region) everywhere(ctx context.Context) (boxes map[string]control.Box, silent []string) {
+	all, quiet := g.others(ctx)
+	return merge(all), slices.Sorted(maps.Keys(quiet))
+}
+
+func merge(all map[string]presence) map[string]control.Box {
+	out := map[string]control.Box{}
+	for _, p := range all {
+		for name, b := range p.Boxes {
+			old, ok := out[name]
+			switch {
+			case !ok, b.Connected && !old.Connected, b.Connected == old.Connected && b.Seen.After(old.Seen):
+				b.Index = max(b.Index, old.Index)
+				out[name] = b
+			default:
+				old.Index = max(b.Index, old.Index)
+				out[name] = old
+			}
+		}
+	}
+	return out
+}
+
+// knownBoxes are the boxes that were enrolled and not revoked.
+func (g *Region) knownBoxes() (map[string]catalogue.Box, error) {
+	out := map[string]catalogue.Box{}
+	err := each(g, catalogue.KindBox, func(_ catalogue.Record, b catalogue.Box) bool {
+		if !g.revoked.named(identity.Box, b.Name) {
+			out[b.Name] = b
+		}
+		return true
+	})
+	return out, err
+}
+
+// boxes lists every box, revoked ones too.
+func (g *Region) boxes(r *http.Request) (any, error) {
+	present, _ := g.everywhere(r.Context())
+	return g.boxList(present)
+}
+
+func (g *Region) boxList(present map[string]control.Box) ([]control.Box, error) {
+	contacts := map[string]catalogue.Contact{}
+	err := each(g, catalogue.KindContact, func(_ catalogue.Record, c catalogue.Contact) bool {
+		contacts[c.Box] = c
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	index := g.feedIndex()
+	out := []control.Box{}
+	err = each(g, catalogue.KindBox, func(_ catalogue.Record, b catalogue.Box) bool {
+		box := present[b.Name]
+		box.Name, box.School, box.Enrolled = b.Name, string(b.School), b.Enrolled
+		if c := contacts[b.Name]; c.At.After(box.Seen) {
+			box.Seen = c.At
+			box.Index, box.Version = max(box.Index, c.Index), cmp.Or(box.Version, c.Version)
+		}
+		box.State = stateOf(box, index, g.revoked.named(identity.Box, b.Name), time.Now())
+		out = append(out, box)
+		return true
+	})
+	return out, err
+}
+
+// stateOf says in a word how a box is.
+func stateOf(b control.Box, index uint64, revoked bool, now time.Time) string {
+	heard := b.Seen
+	if heard.IsZero() {
+		heard = b.Enrolled
+	}
+	switch {
+	case revoked:
+		return "revoked"
+	case b.Connected && b.Index < index:
+		return "behind"
+	case b.Connected:
+		return "connected"
+	case now.Sub(heard) > lapseAfter:
+		return "lapsed"
+	}
+	return "away"
+}
+
+// status is the region as this server and those that answer it see it.
+func (g *Region) status(r *http.Request) (any, error) {
+	region, ok, err := get[catalogue.Region](g, catalogue.KindRegion, catalogue.Region{}.RecordID())
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, errNoRegion
+	}
+	stats := g.node.Stats()
+	applied, _ := g.machine.Applied()
+	out := control.Status{
+		Region: string(region.ID), Name: region.Name, Epoch: region.Epoch, Index: applied, Term: stats.Term,
+		Counts: map[string]int64{},
+	}
+	if leader, ok := g.node.Leader(); ok {
+		out.Leader, out.Quorum = string(leader.ID), true
+	}
+	all, silent := g.others(r.Context())
+	furthest := applied
+	for _, p := range all {
+		furthest = max(furthest, p.Server.Applied)
+	}
+	for _, s := range g.node.Servers() {
+		name := string(s.ID)
+		server := control.Server{Name: name, Address: s.Address, State: "unreachable"}
+		if p, ok := all[name]; ok {
+			server = p.Server
+			server.Lag = furthest - min(furthest, server.Applied)
+		} else if err := silent[name]; err != nil {
+			server.Problem = err.Error()
+		}
+		server.Voter = s.Voter
+		if s.Voter {
+			out.Voters++
+		}
+		out.Servers = append(out.Servers, server)
+	}
+	boxes, err := g.boxList(merge(all))
+	if err != nil {
+		return nil, err
+	}
+	out.Boxes = tally(boxes)
+	return out, g.count(out.Counts)
+}
+
+func tally(boxes []control.Box) control.Tally {
+	t := control.Tally{Known: len(boxes)}
+	for _, b := range boxes {
+		switch b.State {
+		case "revoked":
+			t.Revoked++
+			continue
+		case "behind":
+			t.Behind++
+		case "lapsed":
+			t.Lapsed++
+		}
+		if b.Connected {
+			t.Connected++
+		} else {
+			t.Away++
+		}
+	}
+	return t
+}

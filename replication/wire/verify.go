@@ -1,0 +1,155 @@
+package wire
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"preau/replication/identity"
+)
+
+// Pin names an authority by its key: the first 128 bits of the SHA-256 of its
+// public key. Finding another key with the same Pin is as much work as breaking
+// the authority's own P-256 key.
+type Pin [16]byte
+
+// PinOf is the Pin of an authority's certificate.
+func PinOf(cert *x509.Certificate) Pin {
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	return Pin(sum[:len(Pin{})])
+}
+
+// chain verifies that one of roots signed leaf for the given use. The dates
+// are not looked at: the time of the check is now, moved to where leaf and root
+// are both valid. Who cares about dates looks at the leaf's.
+func chain(leaf *x509.Certificate, roots []*x509.Certificate, use x509.ExtKeyUsage, now time.Time) error {
+	var errs []error
+	for _, root := range roots {
+		if !bytes.Equal(leaf.RawIssuer, root.RawSubject) {
+			continue
+		}
+		from, to := later(leaf.NotBefore, root.NotBefore), earlier(leaf.NotAfter, root.NotAfter)
+		pool := x509.NewCertPool()
+		pool.AddCert(root)
+		_, err := leaf.Verify(x509.VerifyOptions{
+			Roots:       pool,
+			CurrentTime: earlier(later(now, from), to),
+			KeyUsages:   []x509.ExtKeyUsage{use},
+		})
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return fmt.Errorf("%w: %w", ErrForeign, errors.Join(append(errs, errors.New("its authority is not ours"))...))
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// peerOf reads who a verified certificate speaks for.
+func peerOf(leaf *x509.Certificate, region identity.Region, now time.Time) (Peer, error) {
+	id, err := identity.FromCertificate(leaf)
+	if err != nil {
+		return Peer{}, err
+	}
+	if id.Region != region {
+		return Peer{}, fmt.Errorf("%w: %s, ours is %s", ErrForeign, id, region)
+	}
+	peer := Peer{Identity: id, Key: identity.KeyOf(leaf), Serial: fmt.Sprintf("%x", leaf.SerialNumber), NotAfter: leaf.NotAfter}
+	return peer.at(now), nil
+}
+
+// admit is a server's decision on a client's certificate.
+func (c Credentials) admit(cs tls.ConnectionState, now time.Time) (Peer, error) {
+	if cs.NegotiatedProtocol == "" {
+		return Peer{}, errors.New("the client speaks no protocol of ours")
+	}
+	if len(cs.PeerCertificates) == 0 {
+		if cs.NegotiatedProtocol == protoRaft {
+			return Peer{}, fmt.Errorf("raft without a certificate: %w", ErrRole)
+		}
+		return Peer{}, nil
+	}
+	leaf := cs.PeerCertificates[0]
+	if err := chain(leaf, c.Roots, x509.ExtKeyUsageClientAuth, now); err != nil {
+		return Peer{}, err
+	}
+	peer, err := peerOf(leaf, c.Region, now)
+	if err != nil {
+		return Peer{}, err
+	}
+	mayRenew := peer.Role == identity.Box || peer.Role == identity.Server
+	switch {
+	case cs.NegotiatedProtocol == protoRaft && peer.Role != identity.Server:
+		return Peer{}, fmt.Errorf("raft for %s: %w", peer, ErrRole)
+	case peer.Lapsed && (cs.NegotiatedProtocol == protoRaft || !mayRenew):
+		return Peer{}, fmt.Errorf("%s until %s: %w", peer, peer.NotAfter.Format(time.DateOnly), ErrLapsed)
+	}
+	return peer, nil
+}
+
+// trust is a client's decision on a server's certificate.
+func (c Credentials) trust(cs tls.ConnectionState, want identity.Name, now time.Time) error {
+	if len(cs.PeerCertificates) == 0 {
+		return fmt.Errorf("the server shows no certificate: %w", ErrForeign)
+	}
+	return c.trustLeaf(cs.PeerCertificates[0], want, now)
+}
+
+func (c Credentials) trustLeaf(leaf *x509.Certificate, want identity.Name, now time.Time) error {
+	if err := chain(leaf, c.Roots, x509.ExtKeyUsageServerAuth, now); err != nil {
+		return err
+	}
+	peer, err := peerOf(leaf, c.Region, now)
+	switch {
+	case err != nil:
+		return err
+	case peer.Role != identity.Server:
+		return fmt.Errorf("dialled %s, want a server: %w", peer, ErrRole)
+	case want != "" && peer.Name != want:
+		return fmt.Errorf("dialled server %s, met %s: %w", want, peer.Name, ErrRole)
+	}
+	return nil
+}
+
+// trustPinned is trust for one who knows of the region no more than its id and
+// the pin of its authority, whose certificate the server shows beside its own.
+func trustPinned(cs tls.ConnectionState, region identity.Region, pin Pin, want identity.Name, now time.Time) error {
+	for _, cert := range cs.PeerCertificates[min(1, len(cs.PeerCertificates)):] {
+		if PinOf(cert) == pin && cert.IsCA {
+			c := Credentials{Region: region, Roots: []*x509.Certificate{cert}}
+			return c.trust(cs, want, now)
+		}
+	}
+	return fmt.Errorf("the server does not show the authority that the token names: %w", ErrForeign)
+}
+
+// refusal turns the alert of a server that does not take our certificate into
+// ErrRefused. In TLS 1.3 it arrives after our side of the handshake is done, at
+// the first read, so it can come out of any request.
+func refusal(err error) error {
+	remote, ok := errors.AsType[*net.OpError](err)
+	if ok && remote.Op == "remote error" && remote.Err.Error() == tls.AlertError(alertBadCertificate).Error() {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
+}
+
+const alertBadCertificate = 42 // RFC 8446 §6.2
