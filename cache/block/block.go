@@ -45,6 +45,18 @@ func (d Digest) IsZero() bool { return d == Digest{} }
 // String returns d in lower-case hexadecimal.
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
+// MarshalText is String, for JSON.
+func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText is ParseDigest.
+func (d *Digest) UnmarshalText(text []byte) error {
+	parsed, err := ParseDigest(string(text))
+	if err == nil {
+		*d = parsed
+	}
+	return err
+}
+
 // ParseDigest is the inverse of String.
 func ParseDigest(s string) (Digest, error) {
 	var d Digest

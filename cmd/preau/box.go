@@ -12,7 +12,7 @@ import (
 )
 
 type boxCmd struct {
-	Site   string        `placeholder:"URL" help:"The web site to stand in front of."`
+	Site   string        `placeholder:"URL" help:"The web site to stand in front of. A box that was enrolled in a region (preau enrol) can do without."`
 	Listen string        `placeholder:"ADDR" help:"Where devices connect, such as :8080 or 127.0.0.1:18020."`
 	Data   string        `placeholder:"DIR" help:"Folder to keep copies in; made if it is missing."`
 	Budget *config.Bytes `placeholder:"SIZE" help:"Room that copies may take on the disk, such as 2GiB (default: 20GiB)."`
@@ -85,7 +85,7 @@ func (c boxCmd) configuration() (box.Config, error) {
 func (c boxCmd) oneLine() (box.Config, error) {
 	var missing []string
 	for _, flag := range []struct{ name, value string }{{"--site URL", c.Site}, {"--listen ADDR", c.Listen}, {"--data DIR", c.Data}} {
-		if flag.value == "" {
+		if flag.value == "" && (flag.name != "--site URL" || !box.Enrolled(c.Data)) {
 			missing = append(missing, flag.name)
 		}
 	}
@@ -96,18 +96,10 @@ func (c boxCmd) oneLine() (box.Config, error) {
 		return box.Config{}, fmt.Errorf("missing %s", strings.Join(missing, " and "))
 	}
 	cfg := box.FromFlags(box.Flags{Site: c.Site, Listen: c.Listen, Data: c.Data, Budget: c.Budget, Admin: c.Admin})
-	flags := map[string]string{
+	return cfg, inFlags(cfg.Validate(box.Profiles()), map[string]string{
 		"site[1].upstream": "--site", "listen[1].address": "--listen", "data": "--data",
 		"budget": "--budget", "admin.listen": "--admin",
-	}
-	var errs []error
-	for _, err := range config.List(cfg.Validate(box.Profiles())) {
-		if problem, ok := errors.AsType[*config.Problem](err); ok && flags[problem.Key] != "" {
-			err = fmt.Errorf("%s: %s", flags[problem.Key], problem.What)
-		}
-		errs = append(errs, err)
-	}
-	return cfg, errors.Join(errs...)
+	})
 }
 
 func summary(cfg box.Config) string {

@@ -12,8 +12,22 @@ type cli struct {
 	Demo    demoCmd    `cmd:"" help:"See it work on this machine, with nothing installed and no network."`
 	Box     boxCmd     `cmd:"" help:"Run a box: stand in front of web sites and let a class download once."`
 	Class   classCmd   `cmd:"" help:"Let a class download a URL, check every body and measure."`
-	Config  configCmd  `cmd:"" help:"Print a commented configuration file with every setting."`
+	Config  configCmd  `cmd:"" help:"Print a commented configuration file of a box with every setting."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+
+	Region regionCmd `cmd:"" group:"A region and its boxes:" help:"Found, run and look after a region: its servers, its invitations, its rules."`
+	Enrol  enrolCmd  `cmd:"" group:"A region and its boxes:" help:"Make this machine a box, or this person an operator, of a region."`
+
+	Status    statusCmd    `cmd:"" group:"What operators ask of a region:" help:"Say how the region is: leader, servers, boxes."`
+	Boxes     boxesCmd     `cmd:"" group:"What operators ask of a region:" help:"List the boxes and how each is."`
+	List      listCmd      `cmd:"" group:"What operators ask of a region:" help:"List what the region has decided: resources, pins, purges and so on."`
+	Publish   publishCmd   `cmd:"" group:"What operators ask of a region:" help:"Publish files to all boxes, or to some schools."`
+	Unpublish unpublishCmd `cmd:"" group:"What operators ask of a region:" help:"Take a published file away from all boxes."`
+	Pin       pinCmd       `cmd:"" group:"What operators ask of a region:" help:"Have boxes hold a file or a collection, whatever else they need room for."`
+	Unpin     unpinCmd     `cmd:"" group:"What operators ask of a region:" help:"Take a pin off."`
+	Purge     purgeCmd     `cmd:"" group:"What operators ask of a region:" help:"Have all boxes forget a page, a part of a site, or a file."`
+	Revoke    revokeCmd    `cmd:"" group:"What operators ask of a region:" help:"Shut out a box that was stolen or retired, a server or an operator."`
+	Readmit   readmitCmd   `cmd:"" group:"What operators ask of a region:" help:"Take a revocation back."`
 }
 
 // Help is what preau --help says before the list of commands.
@@ -28,7 +42,9 @@ func (cli) Help() string {
     preau class http://127.0.0.1:18020/film.mp4 --devices 35
                                     let 35 devices download through it
 
-Exit codes: 0 all went well, 1 something went wrong while running, 2 the command line or the configuration is wrong and nothing was started.`
+    preau region --help             many boxes that know of one another's files and follow one word
+
+Exit codes: 0 all went well, 1 something went wrong while running, 2 the command line or the configuration is wrong and nothing was started, 3 the region could not decide or no server of it answers, 4 the region refused, or has no such thing.`
 }
 
 type configCmd struct{}
@@ -37,7 +53,9 @@ func (configCmd) Help() string {
 	return `Write your own file and check it:
 
     preau config > box.toml
-    preau box --config box.toml --check`
+    preau box --config box.toml --check
+
+A region's server has other settings: preau region config.`
 }
 
 func (configCmd) Run(to streams) error {

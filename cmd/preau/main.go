@@ -3,7 +3,8 @@
 // It reads flags, turns signals into a context and errors into exit codes; all
 // else is in the packages below node. Exit codes: 0 for success, 1 when
 // something went wrong while it ran, 2 when the command line or the
-// configuration is wrong and nothing was started.
+// configuration is wrong and nothing was started, 3 when the region could not
+// decide or no server of it answers, 4 when it said no or has no such thing.
 package main
 
 import (
@@ -19,14 +20,17 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"preau/node/config"
+	"preau/node/control"
+	"preau/node/region"
 )
 
 // Exit codes.
 const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
+	exitOK        = 0
+	exitFailed    = 1
+	exitUsage     = 2
+	exitUndecided = 3
+	exitRefused   = 4
 )
 
 func main() {
@@ -42,13 +46,13 @@ func main() {
 	os.Exit(code)
 }
 
-// streams is what commands write to.
-type streams struct{ out, err io.Writer }
-
 // usageError is a mistake on the command line or in the configuration.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// usage makes a usageError.
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // run is the program without the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -59,8 +63,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		kong.Description("Préau: a cache for schools. A class downloads once."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { helped = true }), // kong exits for --help only
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 90}),
-		kong.Bind(streams{stdout, stderr}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 90, NoExpandSubcommands: true}),
+		kong.Bind(streams{in: os.Stdin, out: stdout, err: stderr}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {
@@ -79,33 +83,91 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	if err := parsed.Run(); err != nil {
-		return report(stderr, parsed.Selected().Name, err)
+		return report(stderr, path(parsed.Selected()), err)
 	}
 	return exitOK
+}
+
+// path is a command as it is typed, such as "region init".
+func path(n *kong.Node) string {
+	var words []string
+	for ; n != nil && n.Parent != nil; n = n.Parent {
+		if n.Type == kong.CommandNode {
+			words = append([]string{n.Name}, words...)
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // helpHint names the help of the command that was being read.
 func helpHint(err error) string {
 	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil {
-		if selected := parse.Context.Selected(); selected != nil {
-			return "Try: preau " + selected.Name + " --help"
+		if command := path(reached(parse.Context)); command != "" {
+			return "Try: preau " + command + " --help"
 		}
 	}
 	return "Try: preau --help"
 }
 
+// reached is the last command that was read, be it one that can run or not.
+func reached(c *kong.Context) *kong.Node {
+	var last *kong.Node
+	for _, p := range c.Path {
+		if p.Command != nil {
+			last = p.Command
+		}
+	}
+	return last
+}
+
 // report writes err, one mistake a line, and chooses the exit code.
 func report(stderr io.Writer, command string, err error) int {
-	code := exitFailed
+	code := codeOf(err)
 	if usage, ok := errors.AsType[usageError](err); ok {
-		code, err = exitUsage, usage.error
+		err = usage.error
 	}
-	for _, one := range config.List(err) {
+	for _, one := range apart(err) {
 		// Packages say their own name where it helps; once is enough.
-		fmt.Fprintf(stderr, "preau %s: %s\n", command, strings.TrimPrefix(one.Error(), command+": "))
+		text := strings.TrimPrefix(one.Error(), command+": ")
+		fmt.Fprintf(stderr, "preau %s: %s\n", command, strings.ReplaceAll(text, "\n", "; "))
 	}
 	if code == exitUsage {
 		fmt.Fprintf(stderr, "Try: preau %s --help\n", command)
 	}
 	return code
+}
+
+// apart lists what errors.Join has joined. Other errors that wrap several have
+// words of their own, and stay as they are.
+func apart(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // walks the tree itself, one level a call
+	if !ok {
+		return []error{err}
+	}
+	var list []error
+	var texts []string
+	for _, inner := range joined.Unwrap() {
+		list = append(list, apart(inner)...)
+		texts = append(texts, inner.Error())
+	}
+	if strings.Join(texts, "\n") != err.Error() {
+		return []error{err}
+	}
+	return list
+}
+
+func codeOf(err error) int {
+	usage := usageError{}
+	said, _ := errors.AsType[*control.Error](err)
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case control.Undecided(err):
+		return exitUndecided
+	case said != nil && said.Code == control.CodeToken:
+		return exitUsage
+	case control.Refused(err), errors.Is(err, region.ErrFounded):
+		return exitRefused
+	}
+	return exitFailed
 }

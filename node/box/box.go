@@ -75,7 +75,11 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 	undo = append(undo, b.admin.Close)
 	b.group.Add("admin", 2*time.Second, b.admin.Run)
 
-	b.region = newMembership(follow.DefaultConfig(cfg.Data), log, b.reg)
+	follows := follow.DefaultConfig(cfg.Data)
+	for _, s := range cfg.Site {
+		follows.Sites = append(follows.Sites, s.Name)
+	}
+	b.region = newMembership(follows, log, b.reg)
 	if err := b.region.open(); err != nil {
 		return nil, err
 	}

@@ -218,5 +218,5 @@ func (c *Client) learn(ctx context.Context, address string) {
 	c.mu.Unlock()
 	// A folder that can't be written only means that the next command begins
 	// with what the folder had.
-	_ = c.me.SetServers(targets)
+	_ = c.me.SetServers(targets) //nolint:errcheck // see above
 }

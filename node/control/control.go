@@ -11,7 +11,7 @@ import "time"
 // IndexHeader tells as of which log index an answer is.
 const IndexHeader = "Preau-Index"
 
-// Consistent, as a query parameter, asks for an answer that includes all that
+// Consistent is the query parameter that asks for an answer that includes all that
 // was committed when the request was made, and not just what this server has.
 const Consistent = "consistent"
 

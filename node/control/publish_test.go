@@ -163,7 +163,7 @@ func TestPublishingGoesOnWithTheNextServer(t *testing.T) {
 // changing is another file at each reading.
 type changing struct{ reads atomic.Int32 }
 
-func (c *changing) ReadAt(p []byte, off int64) (int, error) {
+func (c *changing) ReadAt(p []byte, _ int64) (int, error) {
 	n := c.reads.Add(1)
 	for i := range p {
 		p[i] = byte(n)
@@ -197,7 +197,7 @@ func TestRefusedPublicationIsNotTriedElsewhere(t *testing.T) {
 	if !control.Refused(err) || len(r.Seen()) != 1 {
 		t.Errorf("%v after %v", err, r.Seen())
 	}
-	r.On("POST /v1/publications", func(server string, _ *http.Request) (any, error) {
+	r.On("POST /v1/publications", func(string, *http.Request) (any, error) {
 		return nil, &control.Error{Status: 503, Code: control.CodeFewCopies, Detail: "one copy, want two"}
 	})
 	_, err = c.Publish(t.Context(), strings.NewReader("text"), 4, control.Publication{}, nil)

@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -20,6 +21,9 @@ import (
 // keyActed is where the number of the latest change that was acted upon lies,
 // beside the copy's own keys.
 var keyActed = []byte("node/acted")
+
+// keyDoubt is where the time lies up to which stored responses were given up.
+var keyDoubt = []byte("node/doubt")
 
 // actAgain is how long to wait before something that failed is tried again.
 const actAgain = time.Second
@@ -56,12 +60,6 @@ func (f *Follower) load() error {
 	}
 	f.lease.lasts = leaseOf(f.policy())
 	return f.listServers()
-}
-
-// copyChanges has the follower act on what the feed brings, until stop.
-func (f *Follower) copyChanges(ctx context.Context) (stop func()) {
-	f.copy.OnChange(func(changes []catalogue.Record, upto feed.Seq) { f.onChange(ctx, changes, upto) })
-	return func() { f.copy.OnChange(func([]catalogue.Record, feed.Seq) {}) }
 }
 
 // onChange does what changes say. The region hears that the box has them when
@@ -106,6 +104,9 @@ func (f *Follower) onChange(ctx context.Context, changes []catalogue.Record, upt
 func (f *Follower) act(ctx context.Context, changes []catalogue.Record, upto feed.Seq) error {
 	f.acting.Lock()
 	defer f.acting.Unlock()
+	if err := f.distrust(ctx, f.storage.Load()); err != nil {
+		return err
+	}
 	var errs []error
 	for _, r := range changes {
 		if r.Kind == catalogue.KindResource && r.Deleted {
@@ -122,6 +123,32 @@ func (f *Follower) act(ctx context.Context, changes []catalogue.Record, upto fee
 	return f.done(upto)
 }
 
+// distrust forgets all stored responses of sites after the box was away for so
+// long that purges may have been forgotten before it heard of them.
+func (f *Follower) distrust(ctx context.Context, st *storage.Storage) error {
+	doubt := f.copy.Doubt()
+	if doubt.IsZero() || st == nil {
+		return nil
+	}
+	value := binary.BigEndian.AppendUint64(nil, uint64(doubt.UnixMilli()))
+	switch done, err := f.store.Get(keyDoubt); {
+	case err == nil && bytes.Equal(done, value):
+		return nil
+	case err != nil && !errors.Is(err, kv.ErrNotFound):
+		return err
+	}
+	var specs []storage.PurgeSpec
+	for _, site := range f.cfg.Sites {
+		specs = append(specs, storage.PurgeSpec{Site: site})
+	}
+	n, err := st.Purge(ctx, specs)
+	f.met.purged.Add(float64(n))
+	if err != nil {
+		return err
+	}
+	return f.store.Write([]feed.Change{{Key: keyDoubt, Value: value}})
+}
+
 func (f *Follower) done(upto feed.Seq) error {
 	if upto <= f.acted {
 		return nil
@@ -130,6 +157,15 @@ func (f *Follower) done(upto feed.Seq) error {
 		return fmt.Errorf("note what is done: %w", err)
 	}
 	f.acted = upto
+	return nil
+}
+
+// forget has the copy drop the marks of what was acted upon. It is not for
+// those whom the copy waits for.
+func (f *Follower) forget() error {
+	f.acting.Lock()
+	upto := f.acted
+	f.acting.Unlock()
 	return f.copy.Forget(upto)
 }
 
@@ -187,7 +223,7 @@ func (f *Follower) markKey() object.MarkKeyID {
 func (f *Follower) Opened(ctx context.Context, st *storage.Storage) error {
 	f.acting.Lock()
 	defer f.acting.Unlock()
-	if err := f.catchUp(ctx, st); err != nil {
+	if err := errors.Join(f.distrust(ctx, st), f.catchUp(ctx, st)); err != nil {
 		return fmt.Errorf("catch up with the region: %w", err)
 	}
 	f.storage.Store(st)

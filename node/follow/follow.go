@@ -37,6 +37,7 @@ import (
 	"preau/cache/storage"
 	"preau/node/lifecycle"
 	"preau/node/obs"
+	"preau/replication/catalogue"
 	"preau/replication/enrol"
 	"preau/replication/feed"
 	"preau/replication/identity"
@@ -48,7 +49,8 @@ var ErrAlone = enrol.ErrNotEnrolled
 
 // Config says where things are, and how often is looked.
 type Config struct {
-	Data string // the box's folder
+	Data  string   // the box's folder
+	Sites []string // by name
 	// CountsEvery is how often counts go up, give or take half.
 	CountsEvery time.Duration
 	// Wire and Feed are for tests; their zero values are the defaults.
@@ -171,8 +173,7 @@ func (f *Follower) Add(group *lifecycle.Group) {
 	group.Add("counts", 5*time.Second, f.runCounts)
 	group.Add("lease", 5*time.Second, f.runLease)
 	group.Add("feed", 10*time.Second, func(ctx context.Context) error {
-		stop := f.copyChanges(ctx)
-		defer stop()
+		f.copy.OnChange(func(changes []catalogue.Record, upto feed.Seq) { f.onChange(ctx, changes, upto) })
 		return errors.Join(f.feed.Run(ctx), f.closeWays())
 	})
 }

@@ -47,6 +47,9 @@ func (f *Follower) wake() {
 // the policy's hours and at its rate, until ctx ends.
 func (f *Follower) runPrefetch(ctx context.Context) error {
 	for {
+		if err := f.forget(); err != nil {
+			f.log.WarnContext(ctx, "marks of what is gone can't be dropped", "err", err)
+		}
 		next := f.prefetch(ctx)
 		wait := time.NewTimer(next)
 		select {

@@ -40,6 +40,9 @@ var homes = map[string]struct{ endings, folders []string }{
 	"github.com/grandcat/zeroconf":                            {folders: []string{"discovery/mdns"}},
 	"github.com/hashicorp/memberlist":                         {folders: []string{"discovery/gossip"}},
 	"github.com/hashicorp/raft":                               {folders: []string{"replication/consensus"}},
+	"github.com/hashicorp/raft-wal":                           {folders: []string{"replication/consensus"}},
+	"github.com/hashicorp/raft-boltdb":                        {folders: []string{"replication/consensus"}},
+	"go.etcd.io/bbolt":                                        {endings: []string{"boltkv"}, folders: []string{"replication/consensus"}},
 	"github.com/quic-go/quic-go":                              {folders: []string{"replication/wire"}},
 	"github.com/minio/minio-go":                               {folders: []string{"replication/ceph"}},
 	"github.com/coreos/go-oidc":                               {folders: []string{"node/auth"}},
@@ -54,7 +57,7 @@ var homes = map[string]struct{ endings, folders []string }{
 
 // unlinked says what a role must not even reach through others.
 var unlinked = map[string][]string{
-	"node/box": {"github.com/hashicorp/raft", "github.com/minio/minio-go", "node/demo"},
+	"node/box": {"github.com/hashicorp/raft", "go.etcd.io/bbolt", "github.com/minio/minio-go", "node/demo", "node/region"},
 }
 
 // allowed says why importing "to" from "from" is wrong, or nothing. Both are
@@ -65,6 +68,8 @@ func allowed(from, to string) string {
 		if !within(to, "node") {
 			return "cmd may import node only"
 		}
+	case within(from, "node/whole"), within(from, "node/simtest"):
+		// Tests of a region with its boxes; they have no code of their own.
 	case from == "node/demo" || within(from, "node/demo"):
 		// The demonstration is all roles and faces in one process, a whole
 		// school on a laptop: putting them together is what it is for.

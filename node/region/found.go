@@ -58,11 +58,11 @@ func Found(ctx context.Context, cfg Config, f Founding, log *slog.Logger) (ident
 		return "", err
 	}
 	id = me.Identity().Region // of the first try, if this is another
-	err = briefly(ctx, cfg, log, func(ctx context.Context, g *Region) error {
+	bootstrap := func(g *Region) error {
 		err := g.node.Bootstrap([]consensus.Server{{ID: consensus.ServerID(g.name), Address: cfg.address(), Voter: true}})
-		if err != nil && !errors.Is(err, consensus.ErrAlreadyBootstrapped) {
-			return err
-		}
+		return ignore(err, consensus.ErrAlreadyBootstrapped)
+	}
+	err = briefly(ctx, cfg, log, bootstrap, func(ctx context.Context, g *Region) error {
 		if err := g.lead(ctx); err != nil {
 			return err
 		}
@@ -74,21 +74,28 @@ func Found(ctx context.Context, cfg Config, f Founding, log *slog.Logger) (ident
 	return id, err
 }
 
-// briefly runs a server for as long as fn takes.
-func briefly(ctx context.Context, cfg Config, log *slog.Logger, fn func(context.Context, *Region) error) error {
+// briefly runs a server for as long as fn takes. What first returns is told
+// once it has run, so that it ends like any other.
+func briefly(ctx context.Context, cfg Config, log *slog.Logger, first func(*Region) error, fn func(context.Context, *Region) error) error {
 	cfg.Admin.Listen, cfg.Admin.MayMove = "127.0.0.1:0", true
 	g, err := New(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	running, stop := context.WithCancel(ctx)
+	begun := first(g)
+	if begun != nil {
+		stop()
+	}
 	done := make(chan error, 1)
 	go func() { done <- g.Run(running) }()
 	within, cancel := context.WithTimeoutCause(running, foundWithin, fmt.Errorf("it took more than %v", foundWithin))
 	defer cancel()
-	err = fn(within, g)
+	if begun == nil {
+		err = fn(within, g)
+	}
 	stop()
-	return errors.Join(err, <-done)
+	return errors.Join(begun, err, <-done)
 }
 
 // lead waits until this server is the leader and has applied all there is.
@@ -210,7 +217,8 @@ func Recover(ctx context.Context, cfg Config, log *slog.Logger) (Recovered, erro
 	if err := recoverRaft(cfg, me, log); err != nil {
 		return out, err
 	}
-	err = briefly(ctx, cfg, log, func(ctx context.Context, g *Region) error {
+	nothing := func(*Region) error { return nil }
+	err = briefly(ctx, cfg, log, nothing, func(ctx context.Context, g *Region) error {
 		if err := g.lead(ctx); err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func (g *Region) purgeOf(q control.PurgeRequest) (catalogue.Purge, error) {
 	p := catalogue.Purge{Site: site}
 	switch {
 	case q.All:
-		p.Scope, p.Mark = catalogue.ScopeSite, [8]byte(marker.Site(site))
+		p.Scope = catalogue.ScopeSite
 	case q.Tag != "":
 		p.Scope, p.Mark = catalogue.ScopeTag, [8]byte(marker.Tag(site, q.Tag))
 	case q.Prefix != "":

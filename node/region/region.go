@@ -15,6 +15,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +35,10 @@ import (
 	"preau/replication/kv/boltkv"
 	"preau/replication/wire"
 )
+
+// gcPercent keeps what thousands of idle connections cost in memory close to
+// what they need.
+const gcPercent = 50
 
 // Region is a server that is ready to run.
 type Region struct {
@@ -142,6 +148,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 // elsewhere, chores, raft, which hands on its leadership, the port, the disk.
 func (g *Region) Run(ctx context.Context) error {
 	g.log.InfoContext(ctx, "serving", "address", g.listener.Addr().String(), "server", g.name, "region", string(g.id.Region))
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	err := g.group.Run(ctx)
 	return errors.Join(err, g.peers.Close())
 }

@@ -84,94 +84,94 @@ func (r *Record) Public() bool {
 
 // Region is what everybody knows of the region.
 type Region struct {
-	ID    identity.Region `cbor:"1,keyasint"`
-	Name  string          `cbor:"2,keyasint"` // for people
-	Epoch uint64          `cbor:"3,keyasint"` // raised when a lost quorum was recovered
-	CA    []byte          `cbor:"4,keyasint"` // PEM
+	ID    identity.Region `cbor:"1,keyasint" json:"id,omitzero"`
+	Name  string          `cbor:"2,keyasint" json:"name,omitzero"`  // for people
+	Epoch uint64          `cbor:"3,keyasint" json:"epoch,omitzero"` // raised when a lost quorum was recovered
+	CA    []byte          `cbor:"4,keyasint" json:"ca,omitzero"`    // PEM
 	// MarkKey is the key of the marks that purges name URLs by: they may be
 	// secrets, so they are nowhere kept as text.
-	MarkKey [32]byte `cbor:"5,keyasint"`
+	MarkKey [32]byte `cbor:"5,keyasint" json:"-"`
 }
 
 // Server is one of the region's servers, as boxes reach it.
 type Server struct {
-	Name    string   `cbor:"1,keyasint"`
-	Address string   `cbor:"2,keyasint"` // host:port
-	Sites   []string `cbor:"3,keyasint,omitempty"`
+	Name    string   `cbor:"1,keyasint" json:"name,omitzero"`
+	Address string   `cbor:"2,keyasint" json:"address,omitzero"` // host:port
+	Sites   []string `cbor:"3,keyasint,omitempty" json:"sites,omitzero"`
 	// Reads is the highest version of the encoding that it reads, 0 for 1.
-	Reads uint8 `cbor:"4,keyasint,omitempty"`
+	Reads uint8 `cbor:"4,keyasint,omitempty" json:"reads,omitzero"`
 }
 
 // SchoolEntry is a school that has boxes.
 type SchoolEntry struct {
-	Code identity.School `cbor:"1,keyasint"`
-	Name string          `cbor:"2,keyasint,omitempty"`
+	Code identity.School `cbor:"1,keyasint" json:"code,omitzero"`
+	Name string          `cbor:"2,keyasint,omitempty" json:"name,omitzero"`
 }
 
 // Box is a box that was enrolled.
 type Box struct {
-	Name      string          `cbor:"1,keyasint"`
-	School    identity.School `cbor:"2,keyasint"`
-	SPKI      [32]byte        `cbor:"3,keyasint"` // SHA-256 of its public key
-	Enrolled  time.Time       `cbor:"4,keyasint"`
-	MayRejoin bool            `cbor:"5,keyasint,omitempty"` // may renew a certificate that has lapsed
+	Name      string          `cbor:"1,keyasint" json:"name,omitzero"`
+	School    identity.School `cbor:"2,keyasint" json:"school,omitzero"`
+	SPKI      [32]byte        `cbor:"3,keyasint" json:"-"` // SHA-256 of its public key
+	Enrolled  time.Time       `cbor:"4,keyasint" json:"enrolled,omitzero"`
+	MayRejoin bool            `cbor:"5,keyasint,omitempty" json:"may_rejoin,omitzero"` // may renew a certificate that has lapsed
 }
 
 // Revocation takes a certificate's bearer out of the region.
 type Revocation struct {
-	Role   identity.Role   `cbor:"1,keyasint"`
-	Name   string          `cbor:"2,keyasint"`
-	School identity.School `cbor:"3,keyasint,omitempty"`
-	Reason string          `cbor:"4,keyasint,omitempty"`
+	Role   identity.Role   `cbor:"1,keyasint" json:"role,omitzero"`
+	Name   string          `cbor:"2,keyasint" json:"name,omitzero"`
+	School identity.School `cbor:"3,keyasint,omitempty" json:"school,omitzero"`
+	Reason string          `cbor:"4,keyasint,omitempty" json:"reason,omitzero"`
 }
 
 // Policy is what IT set for a school's boxes, or for all where School is
 // empty. Zero values leave a setting to the box.
 type Policy struct {
-	School          identity.School `cbor:"1,keyasint,omitempty"`
-	PrefetchRate    int64           `cbor:"2,keyasint,omitempty"` // bytes a second
-	PrefetchHours   []Hours         `cbor:"3,keyasint,omitempty"` // none: at any time
-	LeaseSeconds    int64           `cbor:"4,keyasint,omitempty"` // how long without the region
-	KAnonymity      int             `cbor:"5,keyasint,omitempty"` // requests below which a count stays home
-	AllowLapsed     bool            `cbor:"6,keyasint,omitempty"` // lapsed boxes may come back by themselves
-	PrefetchPopular int64           `cbor:"7,keyasint,omitempty"` // bytes that hints may fill
+	School          identity.School `cbor:"1,keyasint,omitempty" json:"school,omitzero"`
+	PrefetchRate    int64           `cbor:"2,keyasint,omitempty" json:"prefetch_rate,omitzero"`    // bytes a second
+	PrefetchHours   []Hours         `cbor:"3,keyasint,omitempty" json:"prefetch_hours,omitzero"`   // none: at any time
+	LeaseSeconds    int64           `cbor:"4,keyasint,omitempty" json:"lease_seconds,omitzero"`    // how long without the region
+	KAnonymity      int             `cbor:"5,keyasint,omitempty" json:"k_anonymity,omitzero"`      // requests below which a count stays home
+	AllowLapsed     bool            `cbor:"6,keyasint,omitempty" json:"allow_lapsed,omitzero"`     // lapsed boxes may come back by themselves
+	PrefetchPopular int64           `cbor:"7,keyasint,omitempty" json:"prefetch_popular,omitzero"` // bytes that hints may fill
 }
 
 // Hours is a span of the day in minutes after midnight, local time; it may
 // go over midnight.
 type Hours struct {
-	From int `cbor:"1,keyasint"`
-	To   int `cbor:"2,keyasint"`
+	From int `cbor:"1,keyasint" json:"from,omitzero"`
+	To   int `cbor:"2,keyasint" json:"to,omitzero"`
 }
 
 // Collection groups resources.
 type Collection struct {
-	ID       string            `cbor:"1,keyasint"`
-	Title    string            `cbor:"2,keyasint"`
-	Audience []identity.School `cbor:"3,keyasint,omitempty"`
+	ID       string            `cbor:"1,keyasint" json:"id,omitzero"`
+	Title    string            `cbor:"2,keyasint" json:"title,omitzero"`
+	Audience []identity.School `cbor:"3,keyasint,omitempty" json:"audience,omitzero"`
 }
 
 // Resource is a published file.
 type Resource struct {
-	ID          string            `cbor:"1,keyasint"`
-	Collection  string            `cbor:"2,keyasint"`
-	Title       string            `cbor:"3,keyasint"`
-	Filename    string            `cbor:"4,keyasint"`
-	ContentType string            `cbor:"5,keyasint"`
-	Description string            `cbor:"6,keyasint,omitempty"`
-	Language    string            `cbor:"7,keyasint,omitempty"`
-	Level       string            `cbor:"8,keyasint,omitempty"`
-	Licence     string            `cbor:"9,keyasint,omitempty"`
-	Length      int64             `cbor:"10,keyasint"`
-	SHA256      block.Digest      `cbor:"11,keyasint"` // of the body
-	Modified    time.Time         `cbor:"12,keyasint"`
-	Expires     time.Time         `cbor:"13,keyasint,omitzero"`
-	Audience    []identity.School `cbor:"14,keyasint,omitempty"`
+	ID          string            `cbor:"1,keyasint" json:"id,omitzero"`
+	Collection  string            `cbor:"2,keyasint" json:"collection,omitzero"`
+	Title       string            `cbor:"3,keyasint" json:"title,omitzero"`
+	Filename    string            `cbor:"4,keyasint" json:"filename,omitzero"`
+	ContentType string            `cbor:"5,keyasint" json:"content_type,omitzero"`
+	Description string            `cbor:"6,keyasint,omitempty" json:"description,omitzero"`
+	Language    string            `cbor:"7,keyasint,omitempty" json:"language,omitzero"`
+	Level       string            `cbor:"8,keyasint,omitempty" json:"level,omitzero"`
+	Licence     string            `cbor:"9,keyasint,omitempty" json:"licence,omitzero"`
+	Length      int64             `cbor:"10,keyasint" json:"length,omitzero"`
+	SHA256      block.Digest      `cbor:"11,keyasint" json:"sha256,omitzero"` // of the body
+	Modified    time.Time         `cbor:"12,keyasint" json:"modified,omitzero"`
+	Expires     time.Time         `cbor:"13,keyasint,omitzero" json:"expires,omitzero"`
+	Audience    []identity.School `cbor:"14,keyasint,omitempty" json:"audience,omitzero"`
 	// Blocks lists a body of few blocks. Of a longer one the list is itself kept
 	// beside the bodies: Manifest names it, 32 bytes a block, in the order of
 	// the body.
-	Blocks   []block.Digest `cbor:"15,keyasint,omitempty"`
-	Manifest block.Digest   `cbor:"16,keyasint,omitzero"`
+	Blocks   []block.Digest `cbor:"15,keyasint,omitempty" json:"blocks,omitzero"`
+	Manifest block.Digest   `cbor:"16,keyasint,omitzero" json:"manifest,omitzero"`
 }
 
 // MaxInlineBlocks is how many blocks a Resource lists itself.
@@ -179,20 +179,20 @@ const MaxInlineBlocks = 8
 
 // Subscription has a school's boxes keep a whole collection.
 type Subscription struct {
-	ID         string          `cbor:"1,keyasint"`
-	School     identity.School `cbor:"2,keyasint,omitempty"` // empty: all
-	Collection string          `cbor:"3,keyasint"`
+	ID         string          `cbor:"1,keyasint" json:"id,omitzero"`
+	School     identity.School `cbor:"2,keyasint,omitempty" json:"school,omitzero"` // empty: all
+	Collection string          `cbor:"3,keyasint" json:"collection,omitzero"`
 }
 
 // Pin has boxes hold a resource or a collection, and never give it up, while
 // it is in force.
 type Pin struct {
-	ID         string            `cbor:"1,keyasint"`
-	Resource   string            `cbor:"2,keyasint,omitempty"`
-	Collection string            `cbor:"3,keyasint,omitempty"`
-	Schools    []identity.School `cbor:"4,keyasint,omitempty"`
-	From       time.Time         `cbor:"5,keyasint,omitzero"`
-	Until      time.Time         `cbor:"6,keyasint,omitzero"`
+	ID         string            `cbor:"1,keyasint" json:"id,omitzero"`
+	Resource   string            `cbor:"2,keyasint,omitempty" json:"resource,omitzero"`
+	Collection string            `cbor:"3,keyasint,omitempty" json:"collection,omitzero"`
+	Schools    []identity.School `cbor:"4,keyasint,omitempty" json:"schools,omitzero"`
+	From       time.Time         `cbor:"5,keyasint,omitzero" json:"from,omitzero"`
+	Until      time.Time         `cbor:"6,keyasint,omitzero" json:"until,omitzero"`
 }
 
 // Scope says what a purge names.
@@ -210,58 +210,58 @@ const (
 
 // Purge makes every box forget what was stored before it.
 type Purge struct {
-	ID     string  `cbor:"1,keyasint"`
-	Scope  Scope   `cbor:"2,keyasint"`
-	Site   string  `cbor:"3,keyasint,omitempty"`
-	Mark   [8]byte `cbor:"4,keyasint,omitzero"`  // under the region's MarkKey
-	Target string  `cbor:"5,keyasint,omitempty"` // a resource or collection
-	Reason string  `cbor:"6,keyasint,omitempty"` // for operators
-	By     string  `cbor:"7,keyasint,omitempty"` // who asked for it
+	ID     string  `cbor:"1,keyasint" json:"id,omitzero"`
+	Scope  Scope   `cbor:"2,keyasint" json:"scope,omitzero"`
+	Site   string  `cbor:"3,keyasint,omitempty" json:"site,omitzero"`
+	Mark   [8]byte `cbor:"4,keyasint,omitzero" json:"-"`                // under the region's MarkKey
+	Target string  `cbor:"5,keyasint,omitempty" json:"target,omitzero"` // a resource or collection
+	Reason string  `cbor:"6,keyasint,omitempty" json:"reason,omitzero"` // for operators
+	By     string  `cbor:"7,keyasint,omitempty" json:"by,omitzero"`     // who asked for it
 }
 
 // Hints names what is asked for most, best first.
 type Hints struct {
-	Keys []Hint `cbor:"1,keyasint"`
+	Keys []Hint `cbor:"1,keyasint" json:"keys,omitzero"`
 }
 
 // Hint is one thing that is much asked for.
 type Hint struct {
-	Key string `cbor:"1,keyasint"` // as in Popularity
-	Sum uint64 `cbor:"2,keyasint"`
+	Key string `cbor:"1,keyasint" json:"key,omitzero"` // as in Popularity
+	Sum uint64 `cbor:"2,keyasint" json:"sum,omitzero"`
 }
 
 // Authority is the region's signing key, sealed under the secret that only its
 // servers hold.
 type Authority struct {
-	CA     []byte `cbor:"1,keyasint"` // PEM
-	Sealed []byte `cbor:"2,keyasint"`
+	CA     []byte `cbor:"1,keyasint" json:"ca,omitzero"` // PEM
+	Sealed []byte `cbor:"2,keyasint" json:"sealed,omitzero"`
 }
 
 // Token is an invitation, of which only a hash is kept.
 type Token struct {
-	ID         string          `cbor:"1,keyasint"`
-	SecretHash [32]byte        `cbor:"2,keyasint"`
-	Role       identity.Role   `cbor:"3,keyasint"`
-	School     identity.School `cbor:"4,keyasint,omitempty"`
-	NotAfter   time.Time       `cbor:"5,keyasint"`
+	ID         string          `cbor:"1,keyasint" json:"id,omitzero"`
+	SecretHash [32]byte        `cbor:"2,keyasint" json:"secret_hash,omitzero"`
+	Role       identity.Role   `cbor:"3,keyasint" json:"role,omitzero"`
+	School     identity.School `cbor:"4,keyasint,omitempty" json:"school,omitzero"`
+	NotAfter   time.Time       `cbor:"5,keyasint" json:"not_after,omitzero"`
 	// Once redeemed: by whom. The same key may repeat it, since an answer can be lost.
-	UsedBy   string   `cbor:"6,keyasint,omitempty"`
-	UsedSPKI [32]byte `cbor:"7,keyasint,omitzero"`
+	UsedBy   string   `cbor:"6,keyasint,omitempty" json:"used_by,omitzero"`
+	UsedSPKI [32]byte `cbor:"7,keyasint,omitzero" json:"-"`
 }
 
 // Popularity is how much something was asked for in all schools, in
 // thousandths of a request, halved every seven days.
 type Popularity struct {
-	Key string    `cbor:"1,keyasint"` // "r/ID", "o/SITE/PATH", or "m/" and a mark in hexadecimal
-	Sum uint64    `cbor:"2,keyasint"`
-	At  time.Time `cbor:"3,keyasint"` // of Sum
+	Key string    `cbor:"1,keyasint" json:"key,omitzero"` // "r/ID", "o/SITE/PATH", or "m/" and a mark in hexadecimal
+	Sum uint64    `cbor:"2,keyasint" json:"sum,omitzero"`
+	At  time.Time `cbor:"3,keyasint" json:"at,omitzero"` // of Sum
 }
 
 // Contact is when a box was last heard of, to the nearest ten minutes.
 type Contact struct {
-	Box     string    `cbor:"1,keyasint"`
-	At      time.Time `cbor:"2,keyasint"`
-	Index   uint64    `cbor:"3,keyasint"` // what it had followed
-	Version string    `cbor:"4,keyasint,omitempty"`
-	Counted uint64    `cbor:"5,keyasint,omitempty"` // number of its latest count
+	Box     string    `cbor:"1,keyasint" json:"box,omitzero"`
+	At      time.Time `cbor:"2,keyasint" json:"at,omitzero"`
+	Index   uint64    `cbor:"3,keyasint" json:"index,omitzero"` // what it had followed
+	Version string    `cbor:"4,keyasint,omitempty" json:"version,omitzero"`
+	Counted uint64    `cbor:"5,keyasint,omitempty" json:"counted,omitzero"` // number of its latest count
 }

@@ -96,10 +96,20 @@ func (n *Node) collect(under <-chan *proposal) {
 			p.out <- Outcome{Err: n.translate(err)}
 			continue
 		}
-		if p.future.Response() == error(ErrStopped) {
+		if unapplied(p.future) {
 			p.out <- Outcome{Err: ErrLostLeadership}
 			continue
 		}
 		p.out <- Outcome{Result: p.future.Response(), Index: p.future.Index()}
 	}
 }
+
+// unapplied says whether an entry was agreed on but the node stopped before the
+// machine took it.
+func unapplied(f raft.ApplyFuture) bool {
+	_, yes := f.Response().(notApplied)
+	return yes
+}
+
+// notApplied stands in for the result of an entry that the machine did not take.
+type notApplied struct{}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +25,7 @@ func stopped(t *testing.T, change func(*consensus.Config)) *server {
 	c := begin(t, 1, 1, change)
 	for range 3 {
 		c.fill(30)
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		c.fill(33)
 		c.set("round", time.Now().String())
 	}
@@ -62,7 +63,7 @@ func TestStateThatCannotBeTrustedIsRefused(t *testing.T) {
 		},
 		"entry in the log after the snapshot": {
 			change: small,
-			harm: func(t *testing.T, s *server) {
+			harm: func(_ *testing.T, s *server) {
 				index, _ := s.machine.Applied()
 				s.disk.FlipLog(index)
 			},
@@ -71,6 +72,7 @@ func TestStateThatCannotBeTrustedIsRefused(t *testing.T) {
 		"all snapshots": {
 			change: small,
 			harm: func(t *testing.T, s *server) {
+				t.Helper()
 				if s.disk.FlipSnapshots(2) != 2 {
 					t.Fatal("no two snapshots")
 				}
@@ -88,7 +90,7 @@ func TestStateThatCannotBeTrustedIsRefused(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				s := stopped(t, tt.change)
 				tt.harm(t, s)
 				err := s.open()
@@ -109,17 +111,21 @@ func TestDamageThatCostsNothingIsMended(t *testing.T) {
 		"newest snapshot, with an older one and the log": func(_ *testing.T, s *server) { s.disk.FlipSnapshots(1) },
 		"machine without what the snapshot has":          func(_ *testing.T, s *server) { s.machine = consensustest.NewMachine() },
 		"machine from in between": func(t *testing.T, s *server) {
+			t.Helper()
 			m := consensustest.NewMachine()
 			if _, err := m.Apply([]consensus.Entry{{Index: 3, Term: 2, Data: consensustest.Command{ID: "k0=v", Key: "k0", Value: "v"}.Encode()}}); err != nil {
 				t.Fatal(err)
 			}
 			s.machine = m
 		},
-		"entry before the snapshot": func(t *testing.T, s *server) { s.disk.FlipLog(s.first(t)) },
+		"entry before the snapshot": func(t *testing.T, s *server) {
+			t.Helper()
+			s.disk.FlipLog(s.first(t))
+		},
 	}
 	for name, harm := range tests {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				s := stopped(t, func(cfg *consensus.Config) {
 					cfg.SnapshotThreshold, cfg.SnapshotInterval, cfg.TrailingLogs = 10, 5*time.Second, 100
 				})
@@ -151,7 +157,7 @@ func (s *server) first(t *testing.T) uint64 {
 }
 
 func TestOneNodePerFolder(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 1, 1, nil)
 		defer c.halt()
 		s := c.servers[0]
@@ -165,7 +171,7 @@ func TestOneNodePerFolder(t *testing.T) {
 var errFull = errors.New("no space left on device")
 
 func TestFullDiskOnTheLeader(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 3, 3, nil)
 		defer c.halt()
 		c.fill(3)
@@ -192,7 +198,7 @@ func TestFullDiskOnTheLeader(t *testing.T) {
 }
 
 func TestFullDiskOnTheOnlyServer(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 1, 1, nil)
 		defer c.halt()
 		c.fill(3)
@@ -204,7 +210,7 @@ func TestFullDiskOnTheOnlyServer(t *testing.T) {
 				t.Error("an entry was kept on a full disk")
 			}
 			cancel()
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		s.disk.Fail(nil)
 		c.set("x", "x")
@@ -212,20 +218,20 @@ func TestFullDiskOnTheOnlyServer(t *testing.T) {
 }
 
 func TestStopWithAFullDisk(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 3, 3, nil)
 		c.fill(3)
 		for _, s := range c.servers {
 			s.disk.Fail(errFull)
 			s.machine.Fail(errFull)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		c.halt()
 	})
 }
 
 func TestAMachineThatCannotWriteLetsAnotherLead(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 3, 3, nil)
 		defer c.halt()
 		c.fill(3)
@@ -235,7 +241,7 @@ func TestAMachineThatCannotWriteLetsAnotherLead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		if next := c.led(); next == nil || next == l {
 			t.Error("leadership was not handed over")
 		}
@@ -250,11 +256,11 @@ func TestAMachineThatCannotWriteLetsAnotherLead(t *testing.T) {
 }
 
 func TestLostQuorumIsRecovered(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 3, 3, small)
 		defer c.halt()
 		c.fill(30)
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		c.fill(33)
 		c.same()
 		survivor := c.followers()[0]
@@ -319,7 +325,7 @@ func TestLostQuorumIsRecovered(t *testing.T) {
 }
 
 func TestNothingToRecoverIsSaid(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{t: t, net: consensustest.NewNetwork(1)}
 		s := c.add("s1", nil)
 		_, err := consensus.Recover(s.cfg, s.machine, []consensus.Server{s.self()}, quiet())
@@ -338,7 +344,7 @@ func (h halfReader) Restore(r io.Reader, _, _ uint64) error {
 }
 
 func TestAMachineMustReadAllOfASnapshot(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s := stopped(t, small)
 		_, err := consensus.Open(s.cfg, halfReader{consensustest.NewMachine()}, s.net.Endpoint("s1:1"), quiet(), prometheus.NewRegistry())
 		if err == nil || !strings.Contains(err.Error(), "did not read all") {

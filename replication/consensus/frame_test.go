@@ -9,20 +9,20 @@ import (
 	"testing"
 )
 
-func framed(t testing.TB, p position, parts ...[]byte) []byte {
-	t.Helper()
+func framed(tb testing.TB, p position, parts ...[]byte) []byte {
+	tb.Helper()
 	var b bytes.Buffer
 	w, err := newFrameWriter(&b, p)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, part := range parts {
 		if n, err := w.Write(part); n != len(part) || err != nil {
-			t.Fatal(n, err)
+			tb.Fatal(n, err)
 		}
 	}
 	if err := w.finish(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }
@@ -77,6 +77,22 @@ func FuzzFrame(f *testing.F) {
 			}
 		} else if !errors.Is(err, errFrame) {
 			t.Errorf("error of another kind: %v", err)
+		}
+	})
+}
+
+func FuzzGreeting(f *testing.F) {
+	f.Add(putGreeting("lyon", past("lyon", "", nil)))
+	f.Add(putGreeting("", ""))
+	f.Add([]byte(greeting + "\xff"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := bytes.NewReader(b)
+		cluster, past, err := readGreeting(r)
+		if err != nil {
+			return
+		}
+		if read := b[:len(b)-r.Len()]; !bytes.Equal(putGreeting(cluster, past), read) {
+			t.Errorf("%q and %q do not make %q", cluster, past, read)
 		}
 	})
 }

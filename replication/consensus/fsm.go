@@ -59,7 +59,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	if f.ended || len(batch) > 0 && !f.apply(batch, at, out) {
 		f.ended = true
 		for i := range out {
-			out[i] = ErrStopped
+			out[i] = notApplied{}
 		}
 		return out
 	}

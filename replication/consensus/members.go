@@ -66,6 +66,8 @@ func (n *Node) Bootstrap(servers []Server) error {
 	if err := validServers(servers, n.cfg.ID); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
+	n.birth.Lock()
+	defer n.birth.Unlock()
 	p := past(n.cfg.ClusterID, "", servers)
 	empty, err := n.empty()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"preau/replication/consensus"
@@ -17,18 +18,18 @@ func join(t *testing.T, c *cluster, s *server) error {
 }
 
 func TestARegionGrowsByPairs(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 5, 1, func(cfg *consensus.Config) {
 			cfg.SnapshotThreshold, cfg.SnapshotInterval, cfg.TrailingLogs = 10, 5*time.Second, 5
 		})
 		defer c.halt()
 		c.fill(40)
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		for i, want := range []struct{ voters, waiting int }{{1, 1}, {3, 0}, {3, 1}, {5, 0}} {
 			if err := join(t, c, c.servers[i+1]); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			st := c.leader().node.Stats()
 			if st.Voters != want.voters || len(st.Waiting) != want.waiting || st.EvenVoters {
 				t.Fatalf("after %d joined: %d voters, waiting %v", i+1, st.Voters, st.Waiting)
@@ -48,7 +49,7 @@ func TestARegionGrowsByPairs(t *testing.T) {
 }
 
 func TestMembershipSaysWhatIsWrong(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 4, 3, nil)
 		defer c.halt()
 		l, stranger := c.leader(), c.servers[3]
@@ -96,7 +97,7 @@ func TestMembershipSaysWhatIsWrong(t *testing.T) {
 		if err := l.node.TransferLeadership(ctx, f.cfg.ID); err != nil {
 			t.Errorf("transfer: %v", err)
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if got := c.leader(); got != f {
 			t.Errorf("%s leads, want %s", got.cfg.ID, f.cfg.ID)
 		}
@@ -104,7 +105,7 @@ func TestMembershipSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestALostServerIsReplaced(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 3, 3, nil)
 		defer c.halt()
 		c.fill(10)
@@ -154,7 +155,7 @@ func (c *cluster) followersGone() {
 }
 
 func TestTwoBootstrapsNeverMix(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 1, 1, nil)
 		defer c.halt()
 		c.set("mine", "1")
@@ -167,7 +168,7 @@ func TestTwoBootstrapsNeverMix(t *testing.T) {
 		}
 		other.run()
 		for !other.node.IsLeader() {
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 		}
 		first := c.servers[0]
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -195,7 +196,7 @@ func TestTwoBootstrapsNeverMix(t *testing.T) {
 }
 
 func TestServersOfOtherRegionsAreRefused(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 1, 1, nil)
 		defer c.halt()
 		other := c.add("s2", func(cfg *consensus.Config) { cfg.ClusterID = "paris" })
@@ -209,7 +210,7 @@ func TestServersOfOtherRegionsAreRefused(t *testing.T) {
 }
 
 func TestTheSameBootstrapOnAll(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 3, 3, nil)
 		c.fill(3)
 		c.same()
@@ -218,10 +219,10 @@ func TestTheSameBootstrapOnAll(t *testing.T) {
 }
 
 func TestBootstrapWhileItRuns(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 3, 0, nil)
 		defer c.halt()
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if st := c.servers[0].node.Stats(); st.State != "new" {
 			t.Errorf("state %q", st.State)
 		}

@@ -41,6 +41,7 @@ type Node struct {
 	life    sync.Mutex // opened, then run or closed
 	used    bool
 	started chan struct{} // raft is there
+	birth   sync.Mutex    // of raft, and of the region
 	raft    atomic.Pointer[raft.Raft]
 	quit    chan struct{} // closed first when stopping
 	failure chan error
@@ -163,8 +164,10 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	// Whoever leads is known from the first moment on.
 	observed := make(chan raft.Observation, 256)
+	n.birth.Lock() // raft reads who belongs to it here, and Bootstrap writes that
 	r, err := raft.NewRaft(conf, n.fsm, n.logs, patientStable{n.stores.Stable, n}, n.stores.Snapshots, watched{net, n.peers})
 	if err != nil {
+		n.birth.Unlock()
 		close(n.quit)
 		n.refuse()
 		return n.release(fmt.Errorf("start raft: %w", err), net.Close())
@@ -172,6 +175,7 @@ func (n *Node) Run(ctx context.Context) error {
 	observer := raft.NewObserver(observed, false, nil)
 	r.RegisterObserver(observer)
 	n.raft.Store(r)
+	n.birth.Unlock()
 	close(n.started)
 	n.log.InfoContext(ctx, "consensus runs", "address", n.cfg.Address, "applied", n.begun)
 
@@ -180,7 +184,7 @@ func (n *Node) Run(ctx context.Context) error {
 	work.Go(func() { n.propose(r, under) })
 	work.Go(func() { n.collect(under) })
 	work.Go(func() { n.answerReads(r) })
-	lead.Go(func() { n.watch(r, observed) })
+	lead.Go(func() { n.watch(r, observed) }) //nolint:contextcheck // it ends with the node, after ctx
 
 	select {
 	case <-ctx.Done():

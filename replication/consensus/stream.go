@@ -81,12 +81,7 @@ func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, e
 		return nil, err
 	}
 	v := s.n.note.get()
-	hello := []byte(greeting)
-	for _, part := range []string{v.Cluster, v.Past} {
-		hello = append(hello, byte(len(part)))
-		hello = append(hello, part...)
-	}
-	h := &caller{Conn: c, s: s, to: string(to), hello: hello}
+	h := &caller{Conn: c, s: s, to: string(to), hello: putGreeting(v.Cluster, v.Past)}
 	if !s.keep(h, false) {
 		c.Close()
 		return nil, net.ErrClosed
@@ -154,6 +149,38 @@ func (s *stream) whyRefused(to string) error {
 	return s.refused[to]
 }
 
+func putGreeting(cluster, past string) []byte {
+	b := []byte(greeting)
+	for _, part := range []string{cluster, past} {
+		b = append(b, byte(len(part)))
+		b = append(b, part...)
+	}
+	return b
+}
+
+// readGreeting reads what the other end says it is; io.EOF if it said nothing.
+func readGreeting(r io.Reader) (cluster, past string, err error) {
+	head := make([]byte, len(greeting))
+	if _, err := io.ReadFull(r, head); err != nil {
+		return "", "", err
+	}
+	if string(head) != greeting {
+		return "", "", errors.New("the caller does not speak raft as this region does")
+	}
+	for _, part := range []*string{&cluster, &past} {
+		var size [1]byte
+		if _, err := io.ReadFull(r, size[:]); err != nil {
+			return "", "", noEOF(err)
+		}
+		b := make([]byte, size[0])
+		if _, err := io.ReadFull(r, b); err != nil {
+			return "", "", noEOF(err)
+		}
+		*part = string(b)
+	}
+	return cluster, past, nil
+}
+
 // caller is a connection that we made.
 type caller struct {
 	net.Conn
@@ -216,12 +243,12 @@ func (g *guest) Read(p []byte) (int, error) {
 		}
 		if err != nil {
 			// Best effort: the caller finds the connection closed anyway.
-			if _, werr := g.Conn.Write([]byte{answer}); werr != nil {
+			if _, werr := g.Write([]byte{answer}); werr != nil {
 				err = errors.Join(err, werr)
 			}
 			return 0, err
 		}
-		if _, err := g.Conn.Write([]byte{welcome}); err != nil {
+		if _, err := g.Write([]byte{welcome}); err != nil {
 			return 0, err
 		}
 		g.met = true
@@ -235,37 +262,22 @@ func (g *guest) meet() (byte, error) {
 	if err := g.SetReadDeadline(time.Now().Add(g.s.n.cfg.RPCTimeout)); err != nil {
 		return otherCluster, err
 	}
-	head := make([]byte, len(greeting))
-	if _, err := io.ReadFull(g.Conn, head); err != nil {
-		return otherCluster, err // io.EOF if it was never used
-	}
-	if string(head) != greeting {
-		return otherCluster, errors.New("the caller does not speak raft as this region does")
-	}
-	var parts [2]string
-	for i := range parts {
-		var size [1]byte
-		if _, err := io.ReadFull(g.Conn, size[:]); err != nil {
-			return otherCluster, err
-		}
-		b := make([]byte, size[0])
-		if _, err := io.ReadFull(g.Conn, b); err != nil {
-			return otherCluster, err
-		}
-		parts[i] = string(b)
+	cluster, past, err := readGreeting(g.Conn)
+	if err != nil {
+		return otherCluster, err
 	}
 	if err := g.SetReadDeadline(time.Time{}); err != nil {
 		return otherCluster, err
 	}
 	answer := byte(welcome)
-	err := g.s.n.note.change(func(v *note) error {
+	err = g.s.n.note.change(func(v *note) error {
 		switch {
-		case parts[0] != v.Cluster:
+		case cluster != v.Cluster:
 			answer = otherCluster
-			return fmt.Errorf("a server of region %q called: %w", parts[0], ErrWrongCluster)
-		case v.Past == "" && parts[1] != "":
-			v.Past, v.Joined = parts[1], true
-		case parts[1] != v.Past || v.Past == "":
+			return fmt.Errorf("a server of region %q called: %w", cluster, ErrWrongCluster)
+		case v.Past == "" && past != "":
+			v.Past, v.Joined = past, true
+		case past != v.Past || v.Past == "":
 			answer = otherPast
 			return fmt.Errorf("a server of another past of the region called: %w: one of the two must be removed and joined again", ErrWrongCluster)
 		}

@@ -253,7 +253,7 @@ func TestPublishKeepsTheLatestAndBoundsMemory(t *testing.T) {
 	}
 	c := newChain(enc, 1<<20, 0)
 	body := []byte(text(60 << 10))
-	for i := range uint64(400) {
+	for i := range uint64(200) {
 		c.publish(i+1, []catalogue.Record{{Kind: catalogue.KindResource, ID: fmt.Sprint(i), Index: i + 1, Body: body}})
 		if c.weight > maxPending || len(c.pending) > maxPending/len(body)+1 {
 			t.Fatalf("%d bytes in %d records wait", c.weight, len(c.pending))
@@ -279,8 +279,8 @@ func TestPublishKeepsTheLatestAndBoundsMemory(t *testing.T) {
 func TestBlocksAreBuiltOnceForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVillage(t, nil)
-		for i := range 1500 {
-			v.put(catalogue.KindResource, fmt.Sprint(i), text(400+i%7))
+		for i := range 900 {
+			v.put(catalogue.KindResource, fmt.Sprint(i), text(600+i%7))
 		}
 		time.Sleep(2 * time.Second)
 		var boxes []*box

@@ -18,8 +18,8 @@ import (
 )
 
 // identity makes a server of that name.
-func (r *Region) identity(t testing.TB, name string) (wire.Credentials, error) {
-	t.Helper()
+func (r *Region) identity(tb testing.TB, name string) (wire.Credentials, error) {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return wire.Credentials{}, err

@@ -60,18 +60,18 @@ type Server struct {
 }
 
 // Start starts a region of n servers, which ends with the test.
-func Start(t testing.TB, n int) *Region {
-	t.Helper()
+func Start(tb testing.TB, n int) *Region {
+	tb.Helper()
 	r := &Region{
 		id: identity.NewRegion(), routes: map[string]Answer{}, tokens: map[enrol.TokenID]*token{},
 		out: map[identity.Identity]bool{},
 	}
 	var err error
 	if r.authority, err = enrol.NewAuthority(r.id, time.Now()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for i := range n {
-		r.start(t, fmt.Sprintf("s%d", i+1))
+		r.start(tb, fmt.Sprintf("s%d", i+1))
 	}
 	r.On("GET /v1/records/servers", func(string, *http.Request) (any, error) {
 		var all []control.Record
@@ -112,8 +112,8 @@ func (r *Region) Revoke(role, name string) {
 }
 
 // Token makes an invitation that names up to three servers.
-func (r *Region) Token(t testing.TB, role, school string) string {
-	t.Helper()
+func (r *Region) Token(tb testing.TB, role, school string) string {
+	tb.Helper()
 	var servers []string
 	for _, s := range r.Servers {
 		if len(servers) < 3 {
@@ -122,7 +122,7 @@ func (r *Region) Token(t testing.TB, role, school string) string {
 	}
 	made, err := enrol.NewToken(r.id, r.authority.Pin(), servers)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,12 +134,12 @@ func (r *Region) Token(t testing.TB, role, school string) string {
 }
 
 // Operator enrols an operator in a new folder, which it returns.
-func (r *Region) Operator(t testing.TB, name string) string {
-	t.Helper()
-	dir := t.TempDir()
-	_, err := control.Enrol(t.Context(), control.Enrolment{Token: r.Token(t, "operator", ""), Dir: dir, Role: "operator", Name: name})
+func (r *Region) Operator(tb testing.TB, name string) string {
+	tb.Helper()
+	dir := tb.TempDir()
+	_, err := control.Enrol(tb.Context(), control.Enrolment{Token: r.Token(tb, "operator", ""), Dir: dir, Role: "operator", Name: name})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return dir
 }
@@ -147,35 +147,35 @@ func (r *Region) Operator(t testing.TB, name string) string {
 // Stop stops the server; connections to it break.
 func (s *Server) Stop() { s.stop() }
 
-func (r *Region) start(t testing.TB, name string) {
-	t.Helper()
-	me, err := r.identity(t, name)
+func (r *Region) start(tb testing.TB, name string) {
+	tb.Helper()
+	me, err := r.identity(tb, name)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	reg, log := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
 	cfg := wire.DefaultConfig()
 	cfg.Grace = 50 * time.Millisecond
-	ln, err := wire.Listen(t.Context(), "127.0.0.1:0", me, cfg, log, reg)
+	ln, err := wire.Listen(tb.Context(), "127.0.0.1:0", me, cfg, log, reg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	s := &Server{Name: name, Address: ln.Addr().String(), Blocks: blocktest.NewMemory(1 << 30), listener: ln}
 	r.Servers = append(r.Servers, s)
 	handler, err := r.handler(s, log, reg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- ln.Run(ctx, wire.Service{Handler: handler, Revoked: r.revoked}) }()
 	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
-	t.Cleanup(s.stop)
+	tb.Cleanup(s.stop)
 }
 
 func (r *Region) revoked(p wire.Peer) bool {

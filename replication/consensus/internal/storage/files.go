@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -206,8 +207,8 @@ type closers []func() error
 
 func (c *closers) close() error {
 	var errs []error
-	for i := len(*c) - 1; i >= 0; i-- {
-		errs = append(errs, (*c)[i]())
+	for _, f := range slices.Backward(*c) {
+		errs = append(errs, f())
 	}
 	*c = nil
 	return errors.Join(errs...)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -20,47 +21,47 @@ func entry(i, term uint64) *raft.Log {
 	return &raft.Log{Index: i, Term: term, Data: fmt.Appendf(nil, "%d.%d", i, term), AppendedAt: time.Unix(0, 0).UTC()}
 }
 
-func open(t testing.TB, dir, kind string) *Stores {
-	t.Helper()
+func open(tb testing.TB, dir, kind string) *Stores {
+	tb.Helper()
 	s, err := Files{Dir: dir, Kind: kind}.Open(hclog.NewNullLogger())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
 
-func shut(t testing.TB, s *Stores) {
-	t.Helper()
+func shut(tb testing.TB, s *Stores) {
+	tb.Helper()
 	if err := s.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func check(t testing.TB, l raft.LogStore, want map[uint64]uint64, first, last uint64) {
-	t.Helper()
+func check(tb testing.TB, l raft.LogStore, want map[uint64]uint64, first, last uint64) {
+	tb.Helper()
 	f, err := l.FirstIndex()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	e, err := l.LastIndex()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if last > 0 && f != first || e != last {
-		t.Fatalf("log is %d..%d, want %d..%d", f, e, first, last)
+		tb.Fatalf("log is %d..%d, want %d..%d", f, e, first, last)
 	}
 	for i, term := range want {
 		var got raft.Log
 		if err := l.GetLog(i, &got); err != nil {
-			t.Fatalf("entry %d: %v", i, err)
+			tb.Fatalf("entry %d: %v", i, err)
 		}
 		if got.Term != term || string(got.Data) != string(entry(i, term).Data) {
-			t.Fatalf("entry %d = %d %q, want term %d", i, got.Term, got.Data, term)
+			tb.Fatalf("entry %d = %d %q, want term %d", i, got.Term, got.Data, term)
 		}
 	}
 	var got raft.Log
 	if err := l.GetLog(last+1, &got); !errors.Is(err, raft.ErrLogNotFound) {
-		t.Fatalf("entry after the end: %v, want ErrLogNotFound", err)
+		tb.Fatalf("entry after the end: %v, want ErrLogNotFound", err)
 	}
 }
 
@@ -68,11 +69,10 @@ func check(t testing.TB, l raft.LogStore, want map[uint64]uint64, first, last ui
 func TestLogKeepsWhatItWasGiven(t *testing.T) {
 	for _, kind := range []string{WAL, Bolt} {
 		t.Run(kind, func(t *testing.T) {
+			root, tries := t.TempDir(), 0
 			rapid.Check(t, func(rt *rapid.T) {
-				dir, err := os.MkdirTemp(t.TempDir(), "log")
-				if err != nil {
-					rt.Fatal(err)
-				}
+				dir := filepath.Join(root, strconv.Itoa(tries))
+				tries++
 				s := open(t, dir, kind)
 				defer func() { shut(t, s) }()
 				want := map[uint64]uint64{}

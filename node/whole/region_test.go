@@ -1,4 +1,4 @@
-package region_test
+package whole_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"preau/node/config"
 	"preau/node/control"
+	"preau/node/front"
 	"preau/node/region"
 )
 
@@ -43,11 +44,11 @@ func freeAddress(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-func configOf(t *testing.T) region.Config {
+func configOf(t *testing.T, sites ...front.Site) region.Config {
 	t.Helper()
 	cfg := region.DefaultConfig()
 	cfg.Data, cfg.Listen, cfg.Budget = filepath.Join(t.TempDir(), "server"), freeAddress(t), 64*config.MiB
-	cfg.Admin.Listen = "127.0.0.1:0"
+	cfg.Admin.Listen, cfg.Site = "127.0.0.1:0", sites
 	return cfg
 }
 
@@ -80,9 +81,9 @@ func (s *server) end(t *testing.T) {
 }
 
 // threeServers founds a region and has two more join it.
-func threeServers(t *testing.T) (servers []*server, operator *control.Client) {
+func threeServers(t *testing.T, sites ...front.Site) (servers []*server, operator *control.Client) {
 	t.Helper()
-	first := configOf(t)
+	first := configOf(t, sites...)
 	if _, err := region.Found(t.Context(), first, region.Founding{Name: "Lyon", Server: "s1"}, logTo(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,7 @@ func threeServers(t *testing.T) (servers []*server, operator *control.Client) {
 	}
 	t.Cleanup(func() { _ = operator.Close() }) // only connections
 	for _, name := range []string{"s2", "s3"} {
-		cfg := configOf(t)
+		cfg := configOf(t, sites...)
 		var token control.Token
 		eventually(t, func() error {
 			token, err = operator.Token(t.Context(), control.TokenRequest{Role: "server"})
@@ -143,6 +144,7 @@ func eventually(t *testing.T, fn func() error) {
 }
 
 func TestARegionIsFoundedOnce(t *testing.T) {
+	t.Parallel()
 	cfg := configOf(t)
 	f := region.Founding{Name: "Lyon", Server: "s1"}
 	if _, err := region.Found(t.Context(), cfg, f, logTo(t)); err != nil {
@@ -154,6 +156,7 @@ func TestARegionIsFoundedOnce(t *testing.T) {
 }
 
 func TestThreeServersBecomeARegion(t *testing.T) {
+	long(t)
 	servers, operator := threeServers(t)
 	st, err := operator.Status(t.Context())
 	if err != nil {

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"preau/node/control"
+)
+
+type boxesCmd struct {
+	State      []string `placeholder:"STATE" enum:"connected,behind,away,lapsed,revoked" help:"Only those that are connected, behind, away, lapsed or revoked."`
+	School     []string `placeholder:"CODE" help:"Only those of these schools."`
+	Consistent bool     `help:"Include all that was committed when you ask."`
+
+	operatorFlags
+}
+
+func (boxesCmd) Help() string {
+	return `connected: it follows and has all; behind: it follows and has not all yet; away: it is not connected; lapsed: it was away for longer than its certificate lasts; revoked: it was shut out.
+
+    preau boxes
+    preau boxes --state away,lapsed
+    preau boxes --school 0690001A --json` + operatorHelp
+}
+
+func (c boxesCmd) Run(ctx context.Context, to streams) error {
+	return c.with(ctx, to, usual, func(ctx context.Context, ask *control.Client) error {
+		ask.Consistent = c.Consistent
+		all, err := ask.Boxes(ctx)
+		if err != nil {
+			return err
+		}
+		found := c.filter(all)
+		if c.JSON {
+			return to.json(found)
+		}
+		return to.print(boxesText(found, len(all), ask.Index(), time.Now()))
+	})
+}
+
+func (c boxesCmd) filter(all []control.Box) []control.Box {
+	found := []control.Box{}
+	for _, b := range all {
+		school := len(c.School) == 0 || slices.ContainsFunc(c.School, func(s string) bool { return strings.EqualFold(s, b.School) })
+		if school && (len(c.State) == 0 || slices.Contains(c.State, b.State)) {
+			found = append(found, b)
+		}
+	}
+	return found
+}
+
+func boxesText(found []control.Box, known int, index uint64, now time.Time) string {
+	if known == 0 {
+		return "No box is enrolled yet: preau region token --school CODE invites one.\n"
+	}
+	if len(found) == 0 {
+		return fmt.Sprintf("None of %s is so.\n", some(known, "box", "boxes"))
+	}
+	rows := [][]string{{"BOX", "SCHOOL", "STATE", "SERVER", "HAS INDEX", "SEEN", "ENROLLED", "VERSION"}}
+	for _, b := range found {
+		seen := when(b.Seen, now)
+		server := b.Server
+		if b.Connected {
+			seen = "now"
+		} else {
+			server = ""
+		}
+		rows = append(rows, []string{b.Name, b.School, b.State, server, count(b.Index), seen, when(b.Enrolled, now), b.Version})
+	}
+	return table(rows) + fmt.Sprintf("\n%s of %s, as of index %s\n", count(len(found)), some(known, "box", "boxes"), count(index))
+}

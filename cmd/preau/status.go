@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"preau/node/control"
+)
+
+type statusCmd struct {
+	Consistent bool `help:"Include all that was committed when you ask, and not just what the server has that answers."`
+
+	operatorFlags
+}
+
+func (statusCmd) Help() string {
+	return `    preau status
+    preau status --region 192.0.2.12:4433
+                                    as that server sees it
+    watch preau status
+
+Exit codes: 0 the region is healthy, 1 it works but something is wrong, as it says, 2 the command line is wrong, 3 no server answers, 4 the region refuses this identity.`
+}
+
+func (c statusCmd) Run(ctx context.Context, to streams) error {
+	return c.with(ctx, to, usual, func(ctx context.Context, ask *control.Client) error {
+		ask.Consistent = c.Consistent
+		s, err := ask.Status(ctx)
+		if err != nil {
+			return err
+		}
+		wrong := problems(s)
+		if c.JSON {
+			err = to.json(struct {
+				control.Status
+				Healthy  bool     `json:"healthy"`
+				Problems []string `json:"problems"`
+			}{s, len(wrong) == 0, append([]string{}, wrong...)})
+		} else {
+			err = to.print(statusText(s))
+		}
+		if err != nil {
+			return err
+		}
+		if len(wrong) > 0 {
+			return errors.New(strings.Join(wrong, "; "))
+		}
+		return nil
+	})
+}
+
+// statusText is the region on one screen.
+func statusText(s control.Status) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%s), epoch %d, index %s\n", s.Name, s.Region, s.Epoch, count(s.Index))
+	answering := 0
+	rows := [][]string{{"SERVER", "STATE", "ADDRESS", "BEHIND", "BOXES", "PUBLISHED", "VERSION"}}
+	for _, v := range s.Servers {
+		row := []string{v.Name, v.State, v.Address, "-", "-", "-", v.Version}
+		if !v.Voter {
+			row[1] += ", no voter"
+		}
+		if v.State != "unreachable" {
+			answering++
+			row[3], row[4], row[5] = count(v.Lag), count(v.Boxes), size(v.HeldBytes)
+		}
+		rows = append(rows, row)
+	}
+	wrong := problems(s)
+	health := "healthy"
+	if len(wrong) > 0 {
+		health = "degraded"
+	}
+	if s.Leader == "" {
+		fmt.Fprintf(&b, "%s: no leader, %d of %s\n", health, answering, some(len(s.Servers), "server answers", "servers answer"))
+	} else {
+		fmt.Fprintf(&b, "%s: %s leads in term %d, %d of %s\n", health, s.Leader, s.Term, answering, some(len(s.Servers), "server answers", "servers answer"))
+	}
+	for _, text := range wrong {
+		fmt.Fprintf(&b, "  ! %s\n", text)
+	}
+	for _, text := range remarks(s) {
+		fmt.Fprintf(&b, "  - %s\n", text)
+	}
+	fmt.Fprintf(&b, "\n%s\n", table(rows))
+	fmt.Fprintf(&b, "Boxes: %s\n", tallyText(s.Boxes))
+	fmt.Fprintf(&b, "Decided: %s\n", countsText(s.Counts))
+	return b.String()
+}
+
+func tallyText(t control.Tally) string {
+	text := fmt.Sprintf("%s known, %s connected", count(t.Known), count(t.Connected))
+	if t.Behind > 0 {
+		text += fmt.Sprintf(" (%s behind)", count(t.Behind))
+	}
+	text += fmt.Sprintf(", %s away", count(t.Away))
+	if t.Lapsed > 0 {
+		text += fmt.Sprintf(" (%s lapsed)", count(t.Lapsed))
+	}
+	if t.Revoked > 0 {
+		text += fmt.Sprintf(", %s revoked", count(t.Revoked))
+	}
+	return text
+}
+
+// countsText leaves out what is shown above it.
+func countsText(counts map[string]int64) string {
+	var parts []string
+	for _, kind := range listKinds {
+		if n := counts[kind.many]; n > 0 && kind.many != "servers" && kind.many != "boxes" {
+			parts = append(parts, some(n, kind.one, kind.many))
+		}
+	}
+	if len(parts) == 0 {
+		return "nothing yet"
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,347 @@
+package whole_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"preau/node/box"
+	"preau/node/config"
+	"preau/node/control"
+	"preau/node/follow"
+	"preau/node/front"
+	"preau/node/listen"
+)
+
+// school is a box of a region in this process, and how devices reach it.
+type school struct {
+	name string
+	cfg  box.Config
+	url  string
+	stop context.CancelFunc
+	done chan error
+}
+
+// enrol makes a box of the region in a folder of its own.
+func enrol(t *testing.T, operator *control.Client, name, code string, sites ...front.Site) *school {
+	t.Helper()
+	cfg := box.DefaultConfig()
+	cfg.Data, cfg.Budget, cfg.Admin.Listen = filepath.Join(t.TempDir(), name), 64*config.MiB, "127.0.0.1:0"
+	cfg.Listen = []listen.Config{{Address: freeAddress(t)}}
+	cfg.Site = sites
+	var token control.Token
+	eventually(t, func() (err error) {
+		token, err = operator.Token(t.Context(), control.TokenRequest{Role: "box", School: code})
+		return err
+	})
+	_, err := control.Enrol(t.Context(), control.Enrolment{Token: token.Token, Dir: follow.IdentityDir(cfg.Data), Role: "box", Name: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &school{name: name, cfg: cfg, url: "http://" + cfg.Listen[0].Address}
+}
+
+func (s *school) run(t *testing.T) {
+	t.Helper()
+	b, err := box.New(t.Context(), s.cfg, logTo(t).With("box", s.name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	s.stop, s.done = stop, make(chan error, 1)
+	go func() { s.done <- b.Run(ctx) }()
+	t.Cleanup(func() { s.end(t) })
+}
+
+func (s *school) end(t *testing.T) {
+	t.Helper()
+	s.stop()
+	select {
+	case err := <-s.done:
+		if err != nil {
+			t.Errorf("box %s: %v", s.name, err)
+		}
+		s.done <- nil
+	case <-time.After(40 * time.Second):
+		t.Fatalf("box %s does not stop", s.name)
+	}
+}
+
+// get asks the box for a path.
+func (s *school) get(t *testing.T, path string) (status int, body []byte, header http.Header) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, []byte(err.Error()), nil
+	}
+	defer resp.Body.Close()
+	body, err = io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, []byte(err.Error()), nil
+	}
+	return resp.StatusCode, body, resp.Header
+}
+
+func (s *school) serves(t *testing.T, path string, want []byte) error {
+	t.Helper()
+	status, body, _ := s.get(t, path)
+	if status != http.StatusOK || !bytes.Equal(body, want) {
+		return fmt.Errorf("%s serves %s with %d and %d bytes: %.100s", s.name, path, status, len(body), body)
+	}
+	return nil
+}
+
+// leader stops the server that leads now.
+func stopLeader(t *testing.T, servers []*server, operator *control.Client) {
+	t.Helper()
+	eventually(t, func() error {
+		st, err := operator.Status(t.Context())
+		if err != nil {
+			return err
+		}
+		for _, s := range servers {
+			if s.name == st.Leader {
+				s.end(t)
+				return nil
+			}
+		}
+		return errors.New("no leader")
+	})
+}
+
+func noise(t *testing.T, n int) []byte {
+	t.Helper()
+	p := make([]byte, n)
+	if _, err := rand.Read(p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func publish(t *testing.T, operator *control.Client, name string, content []byte, more ...func(*control.Publication)) control.Done {
+	t.Helper()
+	p := control.Publication{Collection: "lessons", Title: name, Filename: name, ContentType: "application/pdf", Subscribe: true, Modified: time.Now()}
+	for _, fn := range more {
+		fn(&p)
+	}
+	var done control.Done
+	eventually(t, func() (err error) {
+		done, err = operator.Publish(t.Context(), bytes.NewReader(content), int64(len(content)), p, nil)
+		return err
+	})
+	return done
+}
+
+// long is for tests that make test has no time for; make test-system runs them.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a longer one: make test-system runs it")
+	}
+	t.Parallel()
+}
+
+// The story that the whole is for.
+func TestWhatIsPublishedReachesBoxesAndIsGoneAfterAPurge(t *testing.T) {
+	t.Parallel()
+	servers, operator := threeServers(t)
+	a, b := enrol(t, operator, "box-a", "0690001A"), enrol(t, operator, "box-b", "0690002B")
+	a.run(t)
+	b.run(t)
+
+	short, long := noise(t, 300<<10), noise(t, 9<<20+77)
+	first := publish(t, operator, "atlas.pdf", short)
+	stopLeader(t, servers, operator)
+	second := publish(t, operator, "film.pdf", long)
+	for _, s := range []*school{a, b} {
+		eventually(t, func() error { return s.serves(t, first.URL, short) })
+		eventually(t, func() error { return s.serves(t, second.URL, long) })
+	}
+
+	var purged control.Done
+	eventually(t, func() (err error) {
+		purged, err = operator.Purge(t.Context(), control.PurgeRequest{Collection: "lessons"})
+		return err
+	})
+	eventually(t, func() error {
+		p, err := operator.Progress(t.Context(), purged.Index)
+		if err == nil && (p.Connected != 2 || p.Confirmed != 2) {
+			err = fmt.Errorf("%+v", p)
+		}
+		return err
+	})
+	for _, s := range []*school{a, b} { // confirmed is gone: not a moment later
+		for _, path := range []string{first.URL, second.URL} {
+			if status, body, _ := s.get(t, path); status != http.StatusGone && status != http.StatusNotFound {
+				t.Errorf("%s after the purge: %d %.50q", path, status, body)
+			}
+		}
+	}
+}
+
+func TestOnlyTheSchoolsThatMaySeeADocument(t *testing.T) {
+	long(t)
+	_, operator := threeServers(t)
+	a, b := enrol(t, operator, "box-a", "0690001A"), enrol(t, operator, "box-b", "0690002B")
+	a.run(t)
+	b.run(t)
+	content := noise(t, 5000)
+	secret := publish(t, operator, "exam.pdf", content, func(p *control.Publication) { p.Schools = []string{"0690001A"} })
+	open := publish(t, operator, "open.pdf", content)
+	eventually(t, func() error { return a.serves(t, secret.URL, content) })
+	eventually(t, func() error { return b.serves(t, open.URL, content) })
+	if status, _, _ := b.get(t, secret.URL); status != http.StatusNotFound {
+		t.Errorf("the other school's box answers %d", status)
+	}
+}
+
+func TestABoxGoesOnWithoutItsRegionAndCatchesUp(t *testing.T) {
+	long(t)
+	servers, operator := threeServers(t)
+	a := enrol(t, operator, "box-a", "0690001A")
+	a.run(t)
+	content := noise(t, 2<<20)
+	kept := publish(t, operator, "kept.pdf", content)
+	recalled := publish(t, operator, "recalled.pdf", content[:1<<20])
+	eventually(t, func() error { return a.serves(t, kept.URL, content) })
+	eventually(t, func() error { return a.serves(t, recalled.URL, content[:1<<20]) })
+
+	a.end(t)
+	eventually(t, func() error { _, err := operator.Unpublish(t.Context(), recalled.ID); return err })
+	news := publish(t, operator, "news.pdf", content[:1000])
+	for _, s := range servers {
+		s.end(t)
+	}
+	a.run(t) // with no region at all
+	eventually(t, func() error { return a.serves(t, kept.URL, content) })
+	if err := a.serves(t, recalled.URL, content[:1<<20]); err != nil {
+		t.Errorf("what a box can't know is recalled it serves on: %v", err)
+	}
+	for _, s := range servers {
+		run(t, s.cfg, s.name)
+	}
+	eventually(t, func() error { return a.serves(t, news.URL, content[:1000]) })
+	if status, _, _ := a.get(t, recalled.URL); status == http.StatusOK {
+		t.Error("what was recalled meanwhile is served after catching up")
+	}
+}
+
+func TestARevokedBoxIsRefusedByEveryServerAtOnce(t *testing.T) {
+	long(t)
+	_, operator := threeServers(t)
+	a := enrol(t, operator, "box-a", "0690001A")
+	a.run(t)
+	connected := func() (int, error) {
+		p, err := operator.Progress(t.Context(), 1)
+		return p.Connected, err
+	}
+	eventually(t, func() error {
+		n, err := connected()
+		if err == nil && n != 1 {
+			err = fmt.Errorf("%d boxes are connected", n)
+		}
+		return err
+	})
+	if _, err := operator.Revoke(t.Context(), control.Revocation{Role: "box", Name: "box-a", Reason: "stolen"}); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	eventually(t, func() error {
+		boxes, err := operator.Boxes(t.Context())
+		if err != nil {
+			return err
+		}
+		if len(boxes) != 1 || boxes[0].State != "revoked" || boxes[0].Connected {
+			return fmt.Errorf("%+v", boxes)
+		}
+		return nil
+	})
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	content := noise(t, 1000)
+	after := publish(t, operator, "after.pdf", content)
+	time.Sleep(time.Second) // it must not arrive, so there is nothing to wait for
+	if status, _, _ := a.get(t, after.URL); status == http.StatusOK {
+		t.Error("a revoked box still follows")
+	}
+}
+
+// origin is a web site that counts what it is asked.
+func origin(t *testing.T) (site front.Site, asked *atomic.Int64, version *atomic.Int64) {
+	t.Helper()
+	asked, version = new(atomic.Int64), new(atomic.Int64)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Cache-Control", "public, max-age=86400")
+		w.Header().Set("Surrogate-Key", "courses geography")
+		_, _ = fmt.Fprintf(w, "version %d of %s", version.Load(), r.URL.Path) // whoever asked is gone otherwise
+	}))
+	t.Cleanup(srv.Close)
+	site.SetDefaults()
+	site.Name, site.Upstream = "library", srv.URL
+	return site, asked, version
+}
+
+func TestSitesAreFetchedOnceForTheRegionAndPurgedEverywhere(t *testing.T) {
+	long(t)
+	site, asked, version := origin(t)
+	servers, operator := threeServers(t, site)
+	a, b := enrol(t, operator, "box-a", "0690001A", site), enrol(t, operator, "box-b", "0690002B", site)
+	a.run(t)
+	b.run(t)
+	eventually(t, func() error {
+		p, err := operator.Progress(t.Context(), 1)
+		if err == nil && p.Confirmed != 2 { // then they know the servers
+			err = fmt.Errorf("%+v", p)
+		}
+		return err
+	})
+	for _, s := range []*school{a, b} {
+		if err := s.serves(t, "/o/library/course/1", []byte("version 0 of /course/1")); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the site was asked %d times for two schools", n)
+	}
+	for i, q := range []control.PurgeRequest{
+		{Site: "library", URL: "/course/1"}, {Site: "library", Prefix: "/course/"}, {Site: "library", Tag: "geography"}, {Site: "library", All: true},
+	} {
+		version.Add(1)
+		var done control.Done
+		eventually(t, func() (err error) { done, err = operator.Purge(t.Context(), q); return err })
+		eventually(t, func() error {
+			p, err := operator.Progress(t.Context(), done.Index)
+			if err == nil && p.Confirmed != 2 {
+				err = fmt.Errorf("%+v", p)
+			}
+			return err
+		})
+		want := fmt.Appendf(nil, "version %d of /course/1", i+1)
+		for _, s := range []*school{a, b} {
+			if err := s.serves(t, "/o/library/course/1", want); err != nil {
+				t.Errorf("after purge %+v: %v", q, err)
+			}
+		}
+	}
+	for _, s := range servers { // the whole region is away: straight to the site
+		s.end(t)
+	}
+	if err := a.serves(t, "/o/library/course/2", []byte("version 4 of /course/2")); err != nil {
+		t.Error(err)
+	}
+}
