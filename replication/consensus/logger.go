@@ -7,6 +7,8 @@ import (
 	"log" //nolint:depguard // hclog's interface hands out a standard logger
 	"log/slog"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -17,6 +19,35 @@ type logger struct {
 	to   *slog.Logger
 	args []any
 	name string
+	said *said // nil: say everything
+}
+
+// said keeps raft from telling the same of the same peer more than once a
+// minute: a server that is down for a night would fill the journal.
+type said struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+const (
+	sayAgain = time.Minute
+	mostSaid = 200
+)
+
+func (s *said) lately(what string, now time.Time) bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, ok := s.last[what]; ok && now.Sub(t) < sayAgain {
+		return true
+	}
+	if s.last == nil || len(s.last) >= mostSaid {
+		s.last = map[string]time.Time{}
+	}
+	s.last[what] = now
+	return false
 }
 
 var _ hclog.Logger = logger{}
@@ -41,6 +72,15 @@ func (l logger) Log(lv hclog.Level, msg string, args ...any) {
 	ctx := context.Background()
 	if !l.to.Enabled(ctx, level(lv)) {
 		return
+	}
+	if lv >= hclog.Warn {
+		about := msg
+		if len(args) > 1 {
+			about += text(args[1])
+		}
+		if l.said.lately(about, time.Now()) {
+			return
+		}
 	}
 	attrs := make([]slog.Attr, 0, len(args)/2+1)
 	attrs = append(attrs, slog.String("what", msg))
@@ -82,7 +122,7 @@ func (l logger) Name() string       { return l.name }
 
 func (l logger) With(args ...any) hclog.Logger {
 	all := append(append([]any(nil), l.args...), args...)
-	return logger{to: l.to.With(args...), args: all, name: l.name}
+	return logger{to: l.to.With(args...), args: all, name: l.name, said: l.said}
 }
 
 func (l logger) Named(name string) hclog.Logger {

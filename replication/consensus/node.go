@@ -148,7 +148,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.life.Unlock()
 
 	conf := n.cfg.raft()
-	conf.Logger = logger{to: n.log}
+	conf.Logger = logger{to: n.log, said: &said{}}
 	net := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  n.stream,
 		MaxPool: 3,
@@ -158,7 +158,7 @@ func (n *Node) Run(ctx context.Context) error {
 		MaxRPCsInFlight: 1,
 
 		Timeout: n.cfg.RPCTimeout,
-		Logger:  logger{to: n.log},
+		Logger:  logger{to: n.log, said: &said{}},
 
 		MsgpackUseNewTimeFormat: true,
 	})
