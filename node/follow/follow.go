@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -41,6 +42,7 @@ import (
 	"preau/replication/enrol"
 	"preau/replication/feed"
 	"preau/replication/identity"
+	"preau/replication/kv"
 	"preau/replication/wire"
 )
 
@@ -128,7 +130,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, 
 	if err := f.openCounts(); err != nil {
 		return nil, err
 	}
-	if f.store, err = openStore(filepath.Join(cfg.Data, "region"), log); err != nil {
+	if err := f.openCopy(filepath.Join(cfg.Data, "region")); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -136,9 +138,6 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, 
 			err = errors.Join(err, f.store.Close())
 		}
 	}()
-	if f.copy, err = feed.OpenCopy(f.store); err != nil {
-		return nil, err
-	}
 	if err := f.load(); err != nil {
 		return nil, err
 	}
@@ -148,6 +147,29 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, 
 		return nil, err
 	}
 	return f, nil
+}
+
+// openCopy opens what is known of the region. A copy that makes no sense is
+// begun anew: the region has it all. What was acted upon is then not known
+// either, so everything is done again.
+func (f *Follower) openCopy(dir string) error {
+	for again := false; ; again = true {
+		var err error
+		if f.store, err = openStore(dir, f.log); err != nil {
+			return err
+		}
+		if f.copy, err = feed.OpenCopy(f.store); err == nil {
+			return nil
+		}
+		err = errors.Join(err, f.store.Close())
+		if again || !errors.Is(err, kv.ErrDamaged) {
+			return err
+		}
+		f.log.Error("what was known of the region makes no sense and is fetched again", "err", err)
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove damaged copy: %w", err)
+		}
+	}
 }
 
 // Identity is who this box is in its region.

@@ -179,12 +179,12 @@ func (p *parents) post(ctx context.Context, path string, body func() io.Reader) 
 			errs = append(errs, fmt.Errorf("%s: %w", r.name, err))
 			continue
 		}
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // for the message only
-		_ = resp.Body.Close()                                  // read as far as it matters
-		if resp.StatusCode/100 == 2 {
+		text, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
+		err = errors.Join(err, resp.Body.Close())
+		if err == nil && resp.StatusCode/100 == 2 {
 			return nil
 		}
-		errs = append(errs, fmt.Errorf("%s answers %d: %s", r.name, resp.StatusCode, text))
+		errs = append(errs, fmt.Errorf("%s answers %d: %s", r.name, resp.StatusCode, text), err)
 	}
 	if len(errs) == 0 {
 		return errNoServers

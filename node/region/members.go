@@ -110,7 +110,7 @@ func (g *Region) askToJoin(ctx context.Context, s wire.Target, body []byte) erro
 		name = s.Address
 	}
 	t := g.dialer.Transport(s)
-	defer func() { _ = t.Close() }() // asked once
+	defer t.CloseIdleConnections() // asked once
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+name+pathJoin, bytes.NewReader(body))
 	if err != nil {
 		return err

@@ -121,12 +121,11 @@ func (g *Region) collectionOps(q control.Publication) ([]catalogue.Op, error) {
 	if q.Collection == "" {
 		return nil, invalid("say which collection the file belongs to")
 	}
-	view, err := g.state.View()
+	_, there, err := get[catalogue.Collection](g, catalogue.KindCollection, q.Collection)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = view.Close() }() // only read
-	if _, err := view.Get(catalogue.KindCollection, q.Collection); errors.Is(err, catalogue.ErrNotFound) {
+	if !there {
 		title := q.CollectionTitle
 		if title == "" {
 			title = strings.ReplaceAll(q.Collection, "-", " ")

@@ -86,7 +86,7 @@ var kinds = map[string]catalogue.Kind{
 	"servers": catalogue.KindServer, "schools": catalogue.KindSchool, "boxes": catalogue.KindBox,
 	"revocations": catalogue.KindRevocation, "policies": catalogue.KindPolicy, "collections": catalogue.KindCollection,
 	"resources": catalogue.KindResource, "subscriptions": catalogue.KindSubscription, "pins": catalogue.KindPin,
-	"purges": catalogue.KindPurge,
+	"purges": catalogue.KindPurge, "popularity": catalogue.KindPopularity,
 }
 
 // maxListed bounds one answer; after=ID asks for more.
@@ -97,7 +97,7 @@ func (g *Region) records(r *http.Request) (any, error) {
 	name := r.PathValue("kind")
 	kind, ok := kinds[name]
 	if !ok {
-		return nil, invalid("there are no %q: ask for servers, schools, boxes, revocations, policies, collections, resources, subscriptions, pins or purges", name)
+		return nil, invalid("there are no %q: ask for servers, schools, boxes, revocations, policies, collections, resources, subscriptions, pins, purges or popularity", name)
 	}
 	view, err := g.state.View()
 	if err != nil {
@@ -141,6 +141,8 @@ func readable(rec catalogue.Record) (any, error) {
 		return catalogue.Body[catalogue.Subscription](rec)
 	case catalogue.KindPin:
 		return catalogue.Body[catalogue.Pin](rec)
+	case catalogue.KindPopularity:
+		return catalogue.Body[catalogue.Popularity](rec)
 	default:
 		return catalogue.Body[catalogue.Purge](rec)
 	}
