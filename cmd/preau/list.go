@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -14,10 +13,11 @@ import (
 var listKinds = []struct{ one, many string }{
 	{"collection", "collections"}, {"resource", "resources"}, {"pin", "pins"}, {"purge", "purges"}, {"subscription", "subscriptions"},
 	{"policy", "policies"}, {"school", "schools"}, {"box", "boxes"}, {"server", "servers"}, {"revocation", "revocations"},
+	{"popular thing", "popularity"},
 }
 
 type listCmd struct {
-	Kind       string `arg:"" enum:"collections,resources,pins,purges,subscriptions,policies,schools,boxes,servers,revocations" help:"collections, resources, pins, purges, subscriptions, policies, schools, boxes, servers or revocations."`
+	Kind       string `arg:"" enum:"collections,resources,pins,purges,subscriptions,policies,schools,boxes,servers,revocations,popularity" help:"collections, resources, pins, purges, subscriptions, policies, schools, boxes, servers, revocations or popularity."`
 	Consistent bool   `help:"Include all that was committed when you ask."`
 
 	operatorFlags
@@ -59,7 +59,10 @@ func listText(kind string, all []control.Record, index uint64, now time.Time) st
 	}
 	rows := [][]string{append(header, "CHANGED", "INDEX")}
 	for _, r := range all {
-		value, _ := r.Value.(map[string]any) // nil has no fields
+		value, ok := r.Value.(map[string]any)
+		if !ok {
+			value = nil // which has no fields
+		}
 		row := []string{r.ID}
 		for _, c := range columns {
 			row = append(row, oneLine(c.cell(value, now)))
@@ -100,45 +103,37 @@ type column struct {
 
 // listColumns is what is shown of each kind.
 var listColumns = map[string][]column{
-	"collections":   {text("TITLE", "Title"), schoolsOf("SCHOOLS", "Audience")},
-	"resources":     {text("COLLECTION", "Collection"), text("TITLE", "Title"), text("FILE", "Filename"), bytesOf("SIZE", "Length"), schoolsOf("SCHOOLS", "Audience"), timeOf("EXPIRES", "Expires")},
-	"pins":          {text("RESOURCE", "Resource"), text("COLLECTION", "Collection"), schoolsOf("SCHOOLS", "Schools"), timeOf("FROM", "From"), timeOf("UNTIL", "Until")},
-	"purges":        {{"OF", purgeScope}, text("SITE", "Site"), text("TARGET", "Target"), text("BY", "By"), text("REASON", "Reason")},
-	"subscriptions": {text("COLLECTION", "Collection"), schoolsOf("SCHOOL", "School")},
-	"policies":      {schoolsOf("SCHOOL", "School")},
-	"schools":       {text("NAME", "Name")},
-	"boxes":         {text("SCHOOL", "School"), timeOf("ENROLLED", "Enrolled")},
-	"servers":       {text("ADDRESS", "Address"), listOf("SITES", "Sites")},
-	"revocations":   {text("ROLE", "Role"), text("NAME", "Name"), text("SCHOOL", "School"), text("REASON", "Reason")},
+	"collections":   {text("TITLE", "title"), schoolsOf("SCHOOLS", "audience")},
+	"resources":     {text("COLLECTION", "collection"), text("TITLE", "title"), text("FILE", "filename"), bytesOf("SIZE", "length"), schoolsOf("SCHOOLS", "audience"), timeOf("EXPIRES", "expires")},
+	"pins":          {text("RESOURCE", "resource"), text("COLLECTION", "collection"), schoolsOf("SCHOOLS", "schools"), timeOf("FROM", "from"), timeOf("UNTIL", "until")},
+	"purges":        {{"OF", purgeScope}, text("SITE", "site"), text("TARGET", "target"), text("BY", "by"), text("REASON", "reason")},
+	"subscriptions": {text("COLLECTION", "collection"), schoolsOf("SCHOOL", "school")},
+	"policies":      {schoolsOf("SCHOOL", "school")},
+	"schools":       {text("NAME", "name")},
+	"boxes":         {text("SCHOOL", "school"), timeOf("ENROLLED", "enrolled")},
+	"servers":       {text("ADDRESS", "address"), listOf("SITES", "sites")},
+	"popularity":    {{"REQUESTS", requests}},
+	"revocations":   {text("ROLE", "role"), text("NAME", "name"), text("SCHOOL", "school"), text("REASON", "reason")},
 }
 
-// field finds a field of a record by its name, however that is written.
-func field(value map[string]any, name string) any {
-	if v, ok := value[name]; ok {
-		return v
+// stringOf is v if it is a string, or nothing.
+func stringOf(v any) string {
+	if s, ok := v.(string); ok {
+		return s
 	}
-	for k, v := range value {
-		if strings.EqualFold(strings.ReplaceAll(k, "_", ""), name) {
-			return v
-		}
-	}
-	return nil
+	return ""
 }
 
 func text(title, name string) column {
 	return column{title, func(value map[string]any, _ time.Time) string {
-		s, _ := field(value, name).(string) // or nothing
-		return s
+		return stringOf(value[name])
 	}}
 }
 
 func bytesOf(title, name string) column {
 	return column{title, func(value map[string]any, _ time.Time) string {
-		switch n := field(value, name).(type) {
-		case float64:
+		if n, ok := value[name].(float64); ok {
 			return size(int64(n))
-		case json.Number:
-			return n.String()
 		}
 		return ""
 	}}
@@ -146,8 +141,7 @@ func bytesOf(title, name string) column {
 
 func timeOf(title, name string) column {
 	return column{title, func(value map[string]any, now time.Time) string {
-		s, _ := field(value, name).(string) // or nothing
-		t, err := time.Parse(time.RFC3339, s)
+		t, err := time.Parse(time.RFC3339, stringOf(value[name]))
 		if err != nil || t.IsZero() {
 			return ""
 		}
@@ -155,28 +149,36 @@ func timeOf(title, name string) column {
 	}}
 }
 
+// requests is how often something was asked for in all schools, older requests
+// counted for less.
+func requests(value map[string]any, _ time.Time) string {
+	n, _ := value["sum"].(float64) //nolint:errcheck // not there is none
+	return fmt.Sprintf("%.0f", n/1000)
+}
+
+// strs is one string, or several.
 func strs(v any) []string {
-	if s, ok := v.(string); ok && s != "" {
-		return []string{s}
-	}
-	list, _ := v.([]any) // or none
-	var out []string
-	for _, one := range list {
-		if s, ok := one.(string); ok {
-			out = append(out, s)
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		var out []string
+		for _, one := range v {
+			out = append(out, stringOf(one))
 		}
+		return out
 	}
-	return out
+	return nil
 }
 
 func listOf(title, name string) column {
-	return column{title, func(value map[string]any, _ time.Time) string { return strings.Join(strs(field(value, name)), " ") }}
+	return column{title, func(value map[string]any, _ time.Time) string { return strings.Join(strs(value[name]), " ") }}
 }
 
 // schoolsOf lists schools, of which none means all.
 func schoolsOf(title, name string) column {
 	return column{title, func(value map[string]any, _ time.Time) string {
-		schools := strs(field(value, name))
+		schools := strs(value[name])
 		switch {
 		case len(schools) == 0:
 			return "all"
@@ -188,9 +190,9 @@ func schoolsOf(title, name string) column {
 }
 
 func purgeScope(value map[string]any, _ time.Time) string {
-	n, _ := field(value, "Scope").(float64) // or 0
-	scopes := []string{"", "a page", "a path", "a tag", "a site", "a resource", "a collection"}
-	if i := int(n); i > 0 && i < len(scopes) {
+	scopes := []string{1: "a page", "a path", "a tag", "a site", "a resource", "a collection"}
+	n, ok := value["scope"].(float64)
+	if i := int(n); ok && i > 0 && i < len(scopes) {
 		return scopes[i]
 	}
 	return ""

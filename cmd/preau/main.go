@@ -140,7 +140,7 @@ func report(stderr io.Writer, command string, err error) int {
 // apart lists what errors.Join has joined. Other errors that wrap several have
 // words of their own, and stay as they are.
 func apart(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // walks the tree itself, one level a call
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}

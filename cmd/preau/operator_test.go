@@ -150,16 +150,16 @@ func TestCommandsSendWhatWasSaid(t *testing.T) {
 	r.On("GET /v1/boxes", answer([]control.Box{{Name: "a", State: "away"}, {Name: "b", State: "lapsed"}}))
 	s = do(t, "boxes", "--state", "lapsed")
 	s.want(t, exitOK, "1 of 2 boxes, as of index 7")
-	r.On("GET /v1/records/pins", answer([]control.Record{{ID: "pin-1", Value: map[string]any{"Resource": "r"}}}))
+	r.On("GET /v1/records/pins", answer([]control.Record{{ID: "pin-1", Value: map[string]any{"resource": "r"}}}))
 	do(t, "list", "pins").want(t, exitOK, "pin-1", "1 pin, as of index 7")
-	do(t, "list", "pins", "--json").want(t, exitOK, `"Resource": "r"`)
+	do(t, "list", "pins", "--json").want(t, exitOK, `"resource": "r"`)
 }
 
 func TestPolicyChangesWhatIsNamedOnly(t *testing.T) {
 	r := as(t, 1)
 	r.On("GET /v1/records/policies", answer([]control.Record{
-		{ID: "all", Value: map[string]any{"KAnonymity": 5, "AllowLapsed": true, "PrefetchRate": 1000, "PrefetchHours": []any{map[string]any{"From": 60, "To": 120}}}},
-		{ID: "0690001A", Value: map[string]any{"School": "0690001A", "LeaseSeconds": 86400}},
+		{ID: "all", Value: map[string]any{"k_anonymity": 5, "allow_lapsed": true, "prefetch_rate": 1000, "prefetch_hours": []any{map[string]any{"from": 60, "to": 120}}}},
+		{ID: "0690001A", Value: map[string]any{"school": "0690001A", "lease_seconds": 86400}},
 	}))
 	var got control.Policy
 	r.On("PUT /v1/policies", heard(&got, control.Done{Index: 3}))

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"preau/node/config"
 	"preau/node/obs"
@@ -99,6 +100,11 @@ func remember(cfg region.Config, made func() error) error {
 		}
 	}
 	if err := made(); err != nil {
+		if !there {
+			// The folder stays if there is more in it.
+			err = errors.Join(err, os.Remove(file))
+			_ = os.Remove(cfg.Data) //nolint:errcheck // see above
+		}
 		return err
 	}
 	if there {
@@ -112,9 +118,10 @@ func writeSettings(file string, cfg region.Config) error {
 	if err != nil {
 		return fmt.Errorf("write settings: %w", err)
 	}
-	text := "# Settings of this server of a region. preau region config prints every setting that\n" +
+	var text strings.Builder
+	text.WriteString("# Settings of this server of a region. preau region config prints every setting that\n" +
 		"# there is, such as the [[site]] that it keeps for its boxes. They count from the next\n" +
-		"# start: preau region run --data " + data + "\n\n"
+		"# start: preau region run --data " + data + "\n\n")
 	for _, s := range []struct{ key, value string }{{"data", data}, {"listen", cfg.Listen}, {"advertise", cfg.Advertise}} {
 		if s.value == "" {
 			continue
@@ -124,9 +131,9 @@ func writeSettings(file string, cfg region.Config) error {
 		if err != nil {
 			return fmt.Errorf("write settings: %w", err)
 		}
-		text += s.key + " = " + string(quoted) + "\n"
+		text.WriteString(s.key + " = " + string(quoted) + "\n")
 	}
-	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file+".new", []byte(text.String()), 0o600); err != nil {
 		return fmt.Errorf("write settings: %w", err)
 	}
 	if err := os.Rename(file+".new", file); err != nil {

@@ -76,11 +76,11 @@ func TestRenderedTexts(t *testing.T) {
 	}
 	resources := []control.Record{
 		{Kind: "resource", ID: "r-1", Index: 12, At: ago(2 * time.Hour), Value: map[string]any{
-			"Collection": "maths", "Title": "Les fractions\x1b[2J", "Filename": "f.mp4", "Length": float64(30_000_000), "Audience": nil, "Expires": "0001-01-01T00:00:00Z"}},
+			"collection": "maths", "title": "Les fractions\x1b[2J", "filename": "f.mp4", "length": float64(30_000_000), "audience": nil, "expires": "0001-01-01T00:00:00Z"}},
 		{Kind: "resource", ID: "r-2", Index: 13, At: ago(time.Hour), Value: map[string]any{
 			"collection": "maths", "title": strings.Repeat("long ", 20), "filename": "g.pdf", "length": float64(5), "audience": []any{"0690001A", "0690002B"}, "expires": "2026-10-01T00:00:00Z"}},
 	}
-	purges := []control.Record{{Kind: "purge", ID: "purge-1", Index: 20, At: renderedAt, Value: map[string]any{"Scope": float64(2), "Site": "library", "By": "operator/ann"}}}
+	purges := []control.Record{{Kind: "purge", ID: "purge-1", Index: 20, At: renderedAt, Value: map[string]any{"scope": float64(2), "site": "library", "by": "operator/ann"}}}
 	golden(t, "status", statusText(healthyRegion()))
 	golden(t, "status-degraded", statusText(degradedRegion()))
 	golden(t, "boxes", boxesText(boxes, 3, 12345, renderedAt))

@@ -28,7 +28,7 @@ func TestMistakesAreNamed(t *testing.T) {
 	for line, want := range map[string]string{
 		"region":      `expected one of "init"`,
 		"region init": "--data DIR --listen ADDR",
-		"region init --data r --listen 80 --advertise x":             `--listen: "80" is not an address with a port` + "\n" + `preau region init: --advertise: "x" is not an address with a port`,
+		"region init --data r --listen 80 --advertise x":             `preau region init: --advertise: "x" is not an address with a port`,
 		"region init --data r --listen :4433":                        `--advertise: is missing, and ":4433" does not tell others where to find this server`,
 		"region run":                                                 "say which server: --data DIR",
 		"region run --data r":                                        "server.toml is missing: is r the folder that preau region init or preau region join made?",

@@ -43,7 +43,8 @@ func newMembership(cfg follow.Config, log *slog.Logger, reg prometheus.Registere
 	return &membership{cfg: cfg, log: log, reg: reg, opened: make(chan struct{})}
 }
 
-// open opens what is known of the region. A disk without room is no error.
+// open opens what is known of the region. Neither a disk without room nor a
+// damaged identity is an error.
 func (m *membership) open() error {
 	reg := prometheus.NewRegistry()
 	f, err := follow.New(m.cfg, m.log, reg)
@@ -55,7 +56,10 @@ func (m *membership) open() error {
 		m.log.Error("the disk has no room for what is known of the region", "err", err)
 		return nil
 	case err != nil:
-		return err
+		// A school does not lose its box for what its region would mend.
+		m.log.Error("the box can't take part in its region and goes on without; preau enrol makes its identity anew", "err", err)
+		m.alone = true
+		return nil
 	}
 	if err := m.reg.Register(reg); err != nil {
 		return errors.Join(err, f.Close())

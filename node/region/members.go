@@ -65,7 +65,7 @@ func (g *Region) beMember(ctx context.Context) error {
 		return err
 	}
 	if inRaft && ok && rec.Address == mine.Address && slices.Equal(rec.Sites, mine.Sites) && rec.Reads == catalogue.MaxVersion {
-		return nil
+		return g.rememberServers()
 	}
 	body, err := json.Marshal(mine)
 	if err != nil {
@@ -86,6 +86,16 @@ func (g *Region) beMember(ctx context.Context) error {
 		return nil
 	}
 	return errors.Join(errs...)
+}
+
+// rememberServers keeps the region's servers in the folder, for a start after
+// this server has lost its part of the catalogue.
+func (g *Region) rememberServers() error {
+	now := g.targets()
+	if slices.Equal(now, g.me.Servers()) {
+		return nil
+	}
+	return g.me.SetServers(now)
 }
 
 // toJoin is where to ask: the leader if it is known, or whoever the region had

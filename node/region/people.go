@@ -216,7 +216,7 @@ func (g *Region) status(r *http.Request) (any, error) {
 			server = p.Server
 			server.Lag = furthest - min(furthest, server.Applied)
 		} else if err := silent[name]; err != nil {
-			server.Problem = err.Error()
+			server.Problem = control.Why(err)
 		}
 		server.Voter = s.Voter
 		if s.Voter {

@@ -1,6 +1,7 @@
 package region
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -38,8 +39,14 @@ func (g *Region) purgeOf(q control.PurgeRequest) (catalogue.Purge, error) {
 	}
 	switch {
 	case q.Resource != "":
+		if _, ok, err := get[catalogue.Resource](g, catalogue.KindResource, q.Resource); err != nil || !ok {
+			return catalogue.Purge{}, errors.Join(err, missing("resource", q.Resource))
+		}
 		return catalogue.Purge{Scope: catalogue.ScopeResource, Target: q.Resource}, nil
 	case q.Collection != "":
+		if _, ok, err := get[catalogue.Collection](g, catalogue.KindCollection, q.Collection); err != nil || !ok {
+			return catalogue.Purge{}, errors.Join(err, missing("collection", q.Collection))
+		}
 		return catalogue.Purge{Scope: catalogue.ScopeCollection, Target: q.Collection}, nil
 	}
 	region, ok, err := get[catalogue.Region](g, catalogue.KindRegion, catalogue.Region{}.RecordID())
@@ -69,6 +76,10 @@ func (g *Region) purgeOf(q control.PurgeRequest) (catalogue.Purge, error) {
 		p.Scope, p.Mark = catalogue.ScopeExact, [8]byte(marker.Exact(site, rest))
 	}
 	return p, nil
+}
+
+func missing(kind, id string) error {
+	return failure{http.StatusNotFound, "not_found", fmt.Errorf("there is no %s %q: preau list %ss shows what there is", kind, id, kind)}
 }
 
 // siteOf finds the site that a purge is about, and the path (and query) that

@@ -3,7 +3,6 @@ package region
 import (
 	"errors"
 	"net/http"
-	"strings"
 
 	"preau/node/control"
 	"preau/replication/catalogue"
@@ -114,7 +113,7 @@ func (g *Region) records(r *http.Request) (any, error) {
 			bad = err
 			return false
 		}
-		out = append(out, control.Record{Kind: strings.TrimSuffix(name, "s"), ID: rec.ID, Index: rec.Index, At: rec.At, Value: value})
+		out = append(out, control.Record{Kind: kind.String(), ID: rec.ID, Index: rec.Index, At: rec.At, Value: value})
 		return len(out) < maxListed
 	})
 	return out, errors.Join(err, bad, view.Close())

@@ -62,7 +62,11 @@ func Recover(cfg Config, machine Machine, servers []Server, log *slog.Logger) (_
 	// What raft makes of it is a snapshot at the log's end with the new servers in
 	// it, and an empty log.
 	a := &recovery{fsm: n.fsm}
-	if err := raft.RecoverCluster(conf, a, n.logs, n.stores.Stable, n.stores.Snapshots, nameOnly{}, theirs(servers)); err != nil {
+	err = raft.RecoverCluster(conf, a, n.logs, n.stores.Stable, n.stores.Snapshots, nameOnly{}, theirs(servers))
+	if a.taken != nil {
+		a.taken.Release() // raft 1.8.0 doesn't, and the machine's store can't close meanwhile
+	}
+	if err != nil {
 		return fail(errors.Join(err, a.err))
 	}
 	err = n.note.change(func(v *note) error {
@@ -94,10 +98,12 @@ func (n *Node) end() (index, term uint64, err error) {
 	return e.Index, e.Term, nil
 }
 
-// recovery keeps the first error that raft does not listen to.
+// recovery keeps the first error that raft does not listen to, and the snapshot
+// that it does not let go.
 type recovery struct {
 	*fsm
-	err error
+	err   error
+	taken raft.FSMSnapshot
 }
 
 // Apply implements raft.FSM. Nobody waits for the disk to become well here.
@@ -123,7 +129,12 @@ func (a *recovery) Snapshot() (raft.FSMSnapshot, error) {
 	// Of what raft read only commands came here; what the machine has is all.
 	index, _ := a.machine.Applied()
 	a.advance(index, 0)
-	return a.fsm.Snapshot()
+	taken, err := a.fsm.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	a.taken = taken
+	return taken, nil
 }
 
 // nameOnly is all of a transport that writing a snapshot takes.

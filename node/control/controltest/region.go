@@ -76,7 +76,7 @@ func Start(tb testing.TB, n int) *Region {
 	r.On("GET /v1/records/servers", func(string, *http.Request) (any, error) {
 		var all []control.Record
 		for _, s := range r.Servers {
-			all = append(all, control.Record{Kind: "server", ID: s.Name, Value: map[string]any{"Name": s.Name, "Address": s.Address}})
+			all = append(all, control.Record{Kind: "server", ID: s.Name, Value: map[string]any{"name": s.Name, "address": s.Address}})
 		}
 		return all, nil
 	})
