@@ -270,6 +270,9 @@ func (f *Follower) learn(ctx context.Context, r catalogue.Record) {
 	var err error
 	f.mu.Lock()
 	k := &f.known
+	if r.At.After(k.recorded) {
+		k.recorded = r.At
+	}
 	switch r.Kind {
 	case catalogue.KindRegion:
 		var region catalogue.Region
@@ -322,7 +325,7 @@ func (f *Follower) publish(ctx context.Context, id string) error {
 	f.mu.Lock()
 	r, ok := f.known.resources[id]
 	f.mu.Unlock()
-	if !ok {
+	if !ok || expired(r, f.now()) {
 		return nil
 	}
 	blocks := r.Blocks
@@ -338,6 +341,44 @@ func (f *Follower) publish(ctx context.Context, id string) error {
 		ID: r.ID, Collection: f.titleOf(r.Collection), Title: r.Title, Filename: r.Filename, ContentType: r.ContentType,
 		Length: r.Length, SHA256: r.SHA256, Blocks: blocks, Language: r.Language, Licence: r.Licence, ModTime: r.Modified,
 	})
+}
+
+// now is the time that this box goes by.
+func (f *Follower) now() time.Time {
+	f.mu.Lock()
+	recorded := f.known.recorded
+	f.mu.Unlock()
+	return clock(time.Now(), recorded, f.me.Certificate().NotAfter)
+}
+
+// expire takes off the shelf what is over, and puts back what is not after all,
+// should the clock have been set.
+func (f *Follower) expire(ctx context.Context) {
+	now := f.now()
+	f.mu.Lock()
+	var over, on []string
+	for id, r := range f.known.resources {
+		switch {
+		case r.Expires.IsZero():
+		case expired(r, now):
+			over = append(over, id)
+		default:
+			on = append(on, id)
+		}
+	}
+	f.mu.Unlock()
+	for _, id := range over {
+		if err := f.shelf.Remove(ctx, id); err != nil {
+			f.log.WarnContext(ctx, "an expired resource could not be removed yet", "resource", id, "err", err)
+		}
+	}
+	for _, id := range on {
+		if _, err := f.shelf.State(id); err != nil {
+			if err := f.publish(ctx, id); err != nil {
+				f.log.WarnContext(ctx, "a resource can't be put on the shelf", "resource", id, "err", err)
+			}
+		}
+	}
 }
 
 // titleOf is what people call a collection.

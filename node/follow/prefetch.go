@@ -71,7 +71,8 @@ func (f *Follower) runPrefetch(ctx context.Context) error {
 // prefetch goes once through what is wanted, and says when to look again. News
 // end it early.
 func (f *Follower) prefetch(ctx context.Context) time.Duration {
-	now := time.Now()
+	f.expire(ctx)
+	now := f.now()
 	f.mu.Lock()
 	wants, change := f.known.wants(f.id.School, now)
 	policy := f.known.policy(f.id.School)
@@ -98,7 +99,7 @@ func (f *Follower) prefetch(ctx context.Context) time.Duration {
 	}
 	for _, t := range []time.Time{change, opens} {
 		if !t.IsZero() {
-			again = min(again, max(time.Until(t), 0)+time.Millisecond)
+			again = min(again, max(t.Sub(now), 0)+time.Millisecond)
 		}
 	}
 	return again

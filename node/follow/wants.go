@@ -18,6 +18,7 @@ type known struct {
 	subscriptions map[string]catalogue.Subscription
 	hints         []catalogue.Hint
 	policies      map[string]catalogue.Policy // by record id
+	recorded      time.Time                   // the latest time of a record
 	markKey       object.MarkKeyID
 }
 
@@ -36,6 +37,16 @@ const (
 	bySubscription
 	byHint
 )
+
+// clock is the time that a box goes by: its own, unless that can't be. The
+// region's records tell a time that has come; a clock of many years after the
+// box's certificate ends tells nothing.
+func clock(now, recorded, certificate time.Time) time.Time {
+	if now.Before(recorded) || now.After(certificate.AddDate(2, 0, 0)) {
+		return recorded
+	}
+	return now
+}
 
 // wants lists what a school's box should hold at a time, most urgent first,
 // and when that changes by itself (zero: it does not).

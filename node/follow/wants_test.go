@@ -129,3 +129,20 @@ func TestWithin(t *testing.T) {
 		})
 	}
 }
+
+func TestTheClockIsBelievedWithinReason(t *testing.T) {
+	recorded := noon
+	certificate := noon.AddDate(0, 3, 0)
+	tests := map[string]struct{ now, want time.Time }{
+		"right":             {noon.Add(time.Hour), noon.Add(time.Hour)},
+		"lapsed for months": {noon.AddDate(1, 0, 0), noon.AddDate(1, 0, 0)},
+		"no battery":        {time.Unix(0, 0), recorded},
+		"far in the future": {noon.AddDate(60, 0, 0), recorded},
+		"a minute too slow": {noon.Add(-time.Minute), recorded},
+	}
+	for name, tt := range tests {
+		if got := clock(tt.now, recorded, certificate); !got.Equal(tt.want) {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}

@@ -77,9 +77,10 @@ func allowed(from, to string) string {
 			return "node/demo puts together what is in node and cache"
 		}
 	case from == "node/bench" || within(from, "node/bench"):
-		// The benchmarks run the box beside other caches, over the same line.
-		if !within(to, "node") && !within(to, "cache") {
-			return "node/bench measures what is in node and cache"
+		// The benchmarks run the box beside other caches, over the same line, and
+		// a region with a crowd of boxes.
+		if !within(to, "node") && !within(to, "cache") && !within(to, "replication") {
+			return "node/bench measures what is in node, cache and replication"
 		}
 	case slices.ContainsFunc(faces, func(f string) bool { return within(from, f) }):
 		if own := top2(from); !within(to, own) {

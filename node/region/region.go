@@ -15,8 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,10 +34,6 @@ import (
 	"preau/replication/kv/boltkv"
 	"preau/replication/wire"
 )
-
-// gcPercent keeps what thousands of idle connections cost in memory close to
-// what they need.
-const gcPercent = 50
 
 // Region is a server that is ready to run.
 type Region struct {
@@ -68,6 +63,8 @@ type Region struct {
 	peers      *peers
 	listener   *wire.Listener
 	revoked    revoked
+	purging    sync.Mutex    // of purgeHere
+	purges     chan struct{} // something was purged
 	published  atomic.Uint64 // index of the latest change that boxes are told of
 }
 
@@ -86,7 +83,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("region configuration: %w", err)
 	}
-	g := &Region{cfg: cfg, log: log, group: lifecycle.New(log), holdAPI: http.NewServeMux()}
+	g := &Region{cfg: cfg, log: log, group: lifecycle.New(log), holdAPI: http.NewServeMux(), purges: make(chan struct{}, 1)}
 	if g.reg, err = obs.NewRegistry(obs.ReadBuild()); err != nil {
 		return nil, err
 	}
@@ -136,6 +133,8 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 		return nil, err
 	}
 	g.group.Add("certificate", 5*time.Second, renewer.Run)
+	g.group.Add("purges", 10*time.Second, g.runPurges)
+	g.group.Add("memory", time.Second, runMemory)
 	g.group.Add("membership", 5*time.Second, g.runMember)
 	g.group.Add("chores", 20*time.Second, g.runChores)
 	g.group.Add("published files", 10*time.Second, g.repairer.Run)
@@ -148,9 +147,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 // elsewhere, chores, raft, which hands on its leadership, the port, the disk.
 func (g *Region) Run(ctx context.Context) error {
 	g.log.InfoContext(ctx, "serving", "address", g.listener.Addr().String(), "server", g.name, "region", string(g.id.Region))
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	limitMemory()
 	err := g.group.Run(ctx)
 	return errors.Join(err, g.peers.Close())
 }
@@ -284,7 +281,7 @@ func (g *Region) openBlocks(keep func(func() error)) error {
 func (g *Region) openFront(ctx context.Context, keep func(func() error)) error {
 	var err error
 	g.front, err = front.New(ctx, front.Config{
-		Data: g.cfg.cache(), Budget: g.cfg.Budget, Sites: g.cfg.Site,
+		Data: g.cfg.cache(), Budget: g.cfg.Budget, Sites: g.cfg.Site, Opened: g.purgeHere,
 	}, g.log, g.reg)
 	if err != nil {
 		return err
@@ -300,18 +297,29 @@ func (g *Region) changed(index uint64, records []catalogue.Record) {
 	if g.revoked.note(records) && g.listener != nil {
 		g.listener.DropRevoked()
 	}
-	resources := false
+	resources, purges := false, false
 	for _, r := range records {
 		if !r.Kind.Private() {
 			g.published.Store(r.Index)
 		}
 		resources = resources || r.Kind == catalogue.KindResource
+		purges = purges || r.Kind == catalogue.KindPurge
 	}
 	if g.feed != nil {
 		g.feed.Publish(index, records)
 	}
 	if resources && g.repairer != nil {
 		g.repairer.Poke()
+	}
+	if purges {
+		g.pokePurges()
+	}
+}
+
+func (g *Region) pokePurges() {
+	select {
+	case g.purges <- struct{}{}:
+	default:
 	}
 }
 
@@ -354,6 +362,7 @@ func (g *Region) replaced(index uint64) {
 	if g.repairer != nil {
 		g.repairer.Poke()
 	}
+	g.pokePurges()
 }
 
 // feedIndex is the latest index that a box that has followed must have reached.

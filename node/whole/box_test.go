@@ -20,6 +20,8 @@ import (
 	"preau/node/follow"
 	"preau/node/front"
 	"preau/node/listen"
+	enrolment "preau/replication/enrol"
+	"preau/replication/wire"
 )
 
 // school is a box of a region in this process, and how devices reach it.
@@ -296,6 +298,37 @@ func origin(t *testing.T) (site front.Site, asked *atomic.Int64, version *atomic
 	return site, asked, version
 }
 
+// asBox asks servers as a box does, without what a box adds after a purge.
+func asBox(t *testing.T, s *school) func(*server, string) string {
+	t.Helper()
+	me, err := enrolment.OpenStore(follow.IdentityDir(s.cfg.Data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialer, err := wire.NewDialer(me.Credentials(), wire.DefaultDialConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(to *server, path string) string {
+		rt := dialer.Transport(wire.Target{Address: to.cfg.Listen})
+		defer rt.Close()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://server"+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return err.Error()
+		}
+		return string(body)
+	}
+}
+
 func TestSitesAreFetchedOnceForTheRegionAndPurgedEverywhere(t *testing.T) {
 	long(t)
 	site, asked, version := origin(t)
@@ -338,6 +371,16 @@ func TestSitesAreFetchedOnceForTheRegionAndPurgedEverywhere(t *testing.T) {
 			}
 		}
 	}
+	// The servers' own copies are purged too, whoever asks and however.
+	ask := asBox(t, a)
+	eventually(t, func() error {
+		for _, s := range servers {
+			if got := ask(s, "/o/library/course/1"); got != "version 4 of /course/1" {
+				return fmt.Errorf("%s has %q", s.name, got)
+			}
+		}
+		return nil
+	})
 	for _, s := range servers { // the whole region is away: straight to the site
 		s.end(t)
 	}
