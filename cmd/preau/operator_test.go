@@ -197,6 +197,10 @@ func TestPurgeWaitsForTheBoxes(t *testing.T) {
 	if s.err != "" {
 		t.Errorf("progress away from a terminal: %q", s.err)
 	}
+	if sent.ID == "" {
+		t.Error("a purge without an id can't be repeated")
+	}
+	sent.ID = ""
 	if sent != (control.PurgeRequest{Site: "library", URL: "/film.mp4", Reason: "wrong"}) || asked.Load() != 3 {
 		t.Errorf("purged %+v, asked %d times", sent, asked.Load())
 	}

@@ -128,6 +128,9 @@ type PinRequest struct {
 // Resource, Collection and All is given; the first three with Site, or as a
 // whole URL that the server finds the site of.
 type PurgeRequest struct {
+	// ID makes it safe to repeat: the same purge twice is one. Empty: the
+	// server chooses.
+	ID         string `json:"id,omitempty"`
 	Site       string `json:"site,omitempty"`
 	URL        string `json:"url,omitempty"`    // path and query
 	Prefix     string `json:"prefix,omitempty"` // path

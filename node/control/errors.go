@@ -180,9 +180,9 @@ func Explain(err error) error {
 		{enrol.ErrTokenExpired, "token_expired", http.StatusForbidden, "the token has run out: ask for a new one (preau region token)"},
 		{enrol.ErrNotForThis, "not_for_this", http.StatusForbidden, last(err) + ". Ask for one that fits (preau region token)"},
 		{enrol.ErrNameTaken, "name_taken", http.StatusConflict, "another machine has this name already: choose another with --name (--server for a server), or have it revoked and readmitted first"},
-		{enrol.ErrRevoked, "revoked", http.StatusForbidden, "the region has revoked this name: an operator can readmit it (preau readmit NAME)"},
+		{enrol.ErrRevoked, "revoked", http.StatusForbidden, "the region has revoked this name: an operator can readmit it (preau readmit NAME, with --role server for a server)"},
 		{enrol.ErrBadRequest, "invalid", http.StatusBadRequest, "the region can't make sense of the request: " + last(err)},
-		{enrol.ErrEnrolled, "enrolled", http.StatusConflict, tail(err) + ". To give that identity up for a new one, enrol with --replace"},
+		{enrol.ErrEnrolled, "enrolled", http.StatusConflict, tail(err) + ". To give that identity up for a new one, enrol with --replace; a server takes another folder"},
 		{enrol.ErrUnavailable, CodeUnavailable, http.StatusServiceUnavailable, "the region could not decide now: most of its servers must be up. The same command can be given again"},
 	} {
 		if errors.Is(err, known.is) {

@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"iter"
 	"net/http"
 	"net/url"
@@ -94,6 +96,11 @@ func (c *Client) Unpin(ctx context.Context, id string) (Done, error) {
 
 // Purge has boxes forget something.
 func (c *Client) Purge(ctx context.Context, q PurgeRequest) (Done, error) {
+	if q.ID == "" {
+		var id [8]byte
+		_, _ = rand.Read(id[:]) // never fails
+		q.ID = "purge-" + hex.EncodeToString(id[:])
+	}
 	return c.done(ctx, call{method: http.MethodPost, path: "/v1/purges", send: q})
 }
 

@@ -13,6 +13,7 @@ import (
 	"preau/replication/consensus"
 	"preau/replication/enrol"
 	"preau/replication/identity"
+	"preau/replication/kv"
 	"preau/replication/kv/boltkv"
 	"preau/replication/wire"
 )
@@ -54,6 +55,9 @@ func Found(ctx context.Context, cfg Config, f Founding, log *slog.Logger) (ident
 	}
 	id := identity.NewRegion()
 	me, err := enrol.Found(cfg.identityDir(), id, name, []wire.Target{{Name: name, Address: cfg.address()}}, time.Now())
+	if errors.Is(err, enrol.ErrEnrolled) {
+		return "", fmt.Errorf("%w: run it with preau region run, or choose another folder (%w)", ErrFounded, err)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -266,6 +270,14 @@ func recoverRaft(cfg Config, me *enrol.Store, log *slog.Logger) (err error) {
 	}
 	log.Info("recovered", "index", kept.Index, "applied_before", kept.Before)
 	return nil
+}
+
+// mendable adds to what is said of damage how one server of several mends it.
+func (c Config) mendable(err error) error {
+	if errors.Is(err, kv.ErrDamaged) || errors.Is(err, consensus.ErrDamaged) || errors.Is(err, consensus.ErrLogBehind) {
+		return fmt.Errorf("%w; where the region's other servers are well, it can take all from them: preau region reset --data %s", err, c.Data)
+	}
+	return err
 }
 
 // Reset makes a server forget its part of the region's memory, but not who it

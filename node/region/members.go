@@ -187,6 +187,9 @@ func (g *Region) join(ctx context.Context, name string, q joining) (control.Done
 	if _, err := identity.ParseName(name); err != nil {
 		return control.Done{}, failure{http.StatusBadRequest, "invalid", err}
 	}
+	if g.revoked.has(wire.Peer{Identity: identity.Identity{Role: identity.Server, Name: identity.Name(name)}}) {
+		return control.Done{}, failure{http.StatusForbidden, "revoked", fmt.Errorf("server %s was removed from the region: an operator can readmit it (preau readmit %s --role server)", name, name)}
+	}
 	err := g.node.AddServer(ctx, consensus.Server{ID: consensus.ServerID(name), Address: q.Address, Voter: true})
 	if err != nil && !errors.Is(err, consensus.ErrAlreadyMember) && !errors.Is(err, consensus.ErrNotCaughtUp) {
 		return control.Done{}, fmt.Errorf("take in server %s: %w", name, err)
@@ -214,14 +217,19 @@ func (g *Region) removeServer(r *http.Request) (any, error) {
 	if name == g.name {
 		return nil, failure{http.StatusConflict, "conflict", errors.New("this server is the leader: hand leadership to another first (preau region lead NAME), then remove it")}
 	}
-	if err := g.node.RemoveServer(r.Context(), consensus.ServerID(name)); err != nil {
-		return nil, fmt.Errorf("remove server %s: %w", name, err)
-	}
 	revocation, err := catalogue.NewPut(catalogue.Revocation{Role: identity.Server, Name: name, Reason: "removed from the region"})
 	if err != nil {
 		return nil, err
 	}
-	return g.do(r, name, revocation, catalogue.Op{Delete: &catalogue.Delete{Kind: catalogue.KindServer, ID: name, Missing: true}})
+	// Revoked first: one that is removed and not yet revoked asks to join again.
+	done, err := g.do(r, name, revocation, catalogue.Op{Delete: &catalogue.Delete{Kind: catalogue.KindServer, ID: name, Missing: true}})
+	if err != nil {
+		return nil, err
+	}
+	if err := g.node.RemoveServer(r.Context(), consensus.ServerID(name)); err != nil {
+		return nil, fmt.Errorf("remove server %s: %w", name, err)
+	}
+	return done, nil
 }
 
 func (g *Region) transfer(r *http.Request) (any, error) {

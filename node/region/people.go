@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"preau/node/control"
 	"preau/node/obs"
 	"preau/replication/catalogue"
@@ -38,7 +40,8 @@ func (g *Region) here() presence {
 		Name: g.name, Address: g.cfg.address(), State: stats.State, Applied: applied, Version: obs.ReadBuild().Version,
 		HeldBytes: g.blocks.Usage(), Clock: time.Now().UTC(),
 	}}
-	if err := g.front.Ready(context.Background()); err != nil {
+	p.Server.Problem = cmp.Or(stats.Trouble, lowDisk(g.cfg.Data))
+	if err := g.front.Ready(context.Background()); err != nil && p.Server.Problem == "" {
 		p.Server.Problem = err.Error()
 	}
 	for _, b := range g.feed.Presence() {
@@ -51,6 +54,21 @@ func (g *Region) here() presence {
 		}
 	}
 	return p
+}
+
+// scarce is how little room on a disk an operator must know of.
+const scarce = 256 << 20
+
+// lowDisk says so if the disk of a folder has next to no room left.
+func lowDisk(dir string) string {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return "" // whatever is wrong shows elsewhere
+	}
+	if free := int64(st.Bavail) * st.Bsize; free < min(scarce, int64(st.Blocks)*st.Bsize/20) {
+		return fmt.Sprintf("its disk has %d MiB left, and published files need room", free>>20)
+	}
+	return ""
 }
 
 func (g *Region) servePresence(*http.Request) (any, error) { return g.here(), nil }

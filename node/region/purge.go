@@ -19,12 +19,36 @@ func (g *Region) purge(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if q.ID == "" {
+		q.ID = newID("purge")
+	} else if index, done, err := g.decided(q.ID); err != nil || done {
+		return control.Done{ID: q.ID, Index: index}, err
+	}
 	p, err := g.purgeOf(q)
+	if f, ok := errors.AsType[failure](err); ok && f.status == http.StatusNotFound {
+		// This server may be behind.
+		if err := g.catchUp(r.Context()); err != nil {
+			return nil, err
+		}
+		p, err = g.purgeOf(q)
+	}
 	if err != nil {
 		return nil, err
 	}
-	p.ID, p.By, p.Reason = newID("purge"), by(r), q.Reason
+	p.ID, p.By, p.Reason = q.ID, by(r), q.Reason
 	return g.put(r, p)
+}
+
+// decided is the index of a purge that was decided under an id before: whoever
+// repeats it did not hear the answer.
+func (g *Region) decided(id string) (index uint64, done bool, err error) {
+	view, err := g.state.View()
+	if err != nil {
+		return 0, false, err
+	}
+	rec, err := view.Get(catalogue.KindPurge, id)
+	done = err == nil
+	return rec.Index, done, errors.Join(ignore(err, catalogue.ErrNotFound), view.Close())
 }
 
 func (g *Region) purgeOf(q control.PurgeRequest) (catalogue.Purge, error) {

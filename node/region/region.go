@@ -108,7 +108,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 		return nil, err
 	}
 	if err := g.openState(keep); err != nil {
-		return nil, err
+		return nil, cfg.mendable(err)
 	}
 	if err := g.openWire(ctx, me, keep); err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 		return g.listener.Run(ctx, wire.Service{Handler: handler, Revoked: g.refused})
 	})
 	if err := g.openConsensus(keep); err != nil {
-		return nil, err
+		return nil, cfg.mendable(err)
 	}
 	handler = g.routes()
 	renewer, err := enrol.NewRenewer(me, g.dialer, enrol.DefaultRenewConfig(), log, g.reg)

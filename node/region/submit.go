@@ -168,7 +168,13 @@ func (g *Region) consistent(r *http.Request) error {
 	if r.URL.Query().Get(control.Consistent) == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(r.Context(), decideWithin, ErrUndecided)
+	return g.catchUp(r.Context())
+}
+
+// catchUp waits until this server has all that was committed when it was
+// called.
+func (g *Region) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, decideWithin, ErrUndecided)
 	defer cancel()
 	for {
 		index, err := g.readIndex(ctx)

@@ -247,7 +247,8 @@ func (s *Server) serveFeed(w http.ResponseWriter, r *http.Request) {
 	st := newStream(s, box, req, w)
 	// What it holds of another region or epoch says nothing about this one.
 	var acked uint64
-	if req.Cursor.Region == s.cfg.Region && req.Until == 0 {
+	if now, err := s.state(); err == nil && req.Until == 0 &&
+		req.Cursor.Region == s.cfg.Region && req.Cursor.Epoch == now.epoch {
 		head, _, _ := s.chain.applied()
 		acked = min(req.Cursor.Index, head)
 	}

@@ -298,7 +298,7 @@ func (h *handle) Create(version raft.SnapshotVersion, index, term uint64, c raft
 	err := h.write(func() {
 		h.d.made++
 		s.k.meta = raft.SnapshotMeta{
-			Version: version, ID: fmt.Sprintf("%d-%d-%d", term, index, h.d.made),
+			Version: version, ID: fmt.Sprintf("%d-%d-%09d", term, index, h.d.made),
 			Index: index, Term: term, Configuration: c.Clone(), ConfigurationIndex: ci,
 		}
 	})
