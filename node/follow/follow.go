@@ -64,9 +64,20 @@ type Config struct {
 func DefaultConfig(data string) Config {
 	return Config{
 		Data: data, CountsEvery: time.Hour,
-		Dial: wire.DefaultDialConfig(), Feed: feed.DefaultFollowerConfig(),
+		Dial: dialConfig(), Feed: feed.DefaultFollowerConfig(),
 	}
 }
+
+// dialConfig is patient with servers to which all boxes come back at once.
+func dialConfig() wire.DialConfig {
+	cfg := wire.DefaultDialConfig()
+	cfg.HandshakeTimeout = 30 * time.Second
+	return cfg
+}
+
+// feedSilence is how long the feed's connection may be silent before its other
+// end is asked whether it is there.
+const feedSilence = 40 * time.Second
 
 // IdentityDir is where a box's identity lies below its data folder.
 func IdentityDir(data string) string { return filepath.Join(data, "identity") }
@@ -82,6 +93,7 @@ type Follower struct {
 	feed      *feed.Follower
 	renewer   *enrol.Renewer
 	dialer    *wire.Dialer
+	feeder    *wire.Dialer // of the feed
 	parents   *parents
 	shelf     *shelf.Shelf
 	counts    *popular.Counter
@@ -118,6 +130,13 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, 
 		return nil, err
 	}
 	if f.dialer, err = wire.NewDialer(me.Credentials(), cfg.Dial); err != nil {
+		return nil, err
+	}
+	// The feed has a heartbeat of its own. Asking more often whether the server
+	// is there costs that a good part of what a quiet box costs it.
+	quiet := cfg.Dial
+	quiet.Silence = max(quiet.Silence, feedSilence)
+	if f.feeder, err = wire.NewDialer(me.Credentials(), quiet); err != nil {
 		return nil, err
 	}
 	if f.renewer, err = enrol.NewRenewer(me, f.dialer, enrol.DefaultRenewConfig(), log, reg); err != nil {
@@ -238,7 +257,7 @@ func (r region) Client(t feed.Target) http.RoundTripper {
 	defer r.f.mu.Unlock()
 	key := string(t.Name) + "@" + t.URL
 	if r.f.feeds[key] == nil {
-		r.f.feeds[key] = r.f.dialer.Transport(wire.Target{Name: t.Name, Address: t.URL[len("https://"):]})
+		r.f.feeds[key] = r.f.feeder.Transport(wire.Target{Name: t.Name, Address: t.URL[len("https://"):]})
 	}
 	return r.f.feeds[key]
 }

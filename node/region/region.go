@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,15 @@ import (
 	"preau/replication/identity"
 	"preau/replication/kv/boltkv"
 	"preau/replication/wire"
+)
+
+const (
+	// sweepEvery is how often connections are compared with what is revoked,
+	// for those that came while that was decided.
+	sweepEvery = 30 * time.Second
+	// repairEvery is how often, at most, news have this server compare all that
+	// is published with what it holds.
+	repairEvery = 20 * time.Second
 )
 
 // Region is a server that is ready to run.
@@ -65,6 +75,7 @@ type Region struct {
 	revoked    revoked
 	purging    sync.Mutex    // of purgeHere
 	purges     chan struct{} // something was purged
+	news       chan struct{} // something was published
 	published  atomic.Uint64 // index of the latest change that boxes are told of
 }
 
@@ -83,7 +94,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("region configuration: %w", err)
 	}
-	g := &Region{cfg: cfg, log: log, group: lifecycle.New(log), holdAPI: http.NewServeMux(), purges: make(chan struct{}, 1)}
+	g := &Region{cfg: cfg, log: log, group: lifecycle.New(log), holdAPI: http.NewServeMux(), purges: make(chan struct{}, 1), news: make(chan struct{}, 1)}
 	if g.reg, err = obs.NewRegistry(obs.ReadBuild()); err != nil {
 		return nil, err
 	}
@@ -138,6 +149,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 	g.group.Add("membership", 5*time.Second, g.runMember)
 	g.group.Add("chores", 20*time.Second, g.runChores)
 	g.group.Add("published files", 10*time.Second, g.repairer.Run)
+	g.group.Add("newly published files", time.Second, g.runRepairNews)
 	g.group.Add("scrub", 10*time.Second, g.runScrub)
 	g.group.Add("feed", 10*time.Second, g.feed.Run)
 	return g, nil
@@ -217,7 +229,12 @@ func (g *Region) openState(keep func(func() error)) error {
 func (g *Region) openWire(ctx context.Context, me *enrol.Store, keep func(func() error)) error {
 	creds := me.Credentials()
 	var err error
-	if g.listener, err = wire.Listen(ctx, g.cfg.Listen, creds, wire.DefaultConfig(), g.log, g.reg); err != nil {
+	wc := wire.DefaultConfig()
+	// After an outage all boxes come at once. More handshakes at a time than the
+	// processors can finish only make all of them late.
+	wc.MaxHandshakes, wc.HandshakeTimeout = 8*runtime.GOMAXPROCS(0), 30*time.Second
+	wc.Sweep = sweepEvery // what is revoked is dropped at once: see changed
+	if g.listener, err = wire.Listen(ctx, g.cfg.Listen, creds, wc, g.log, g.reg); err != nil {
 		return err
 	}
 	keep(g.listener.Close)
@@ -308,18 +325,37 @@ func (g *Region) changed(index uint64, records []catalogue.Record) {
 	if g.feed != nil {
 		g.feed.Publish(index, records)
 	}
-	if resources && g.repairer != nil {
-		g.repairer.Poke()
+	if resources {
+		poke(g.news)
 	}
 	if purges {
-		g.pokePurges()
+		poke(g.purges)
 	}
 }
 
-func (g *Region) pokePurges() {
+// poke wakes whoever waits on c, now or when it waits next.
+func poke(c chan struct{}) {
 	select {
-	case g.purges <- struct{}{}:
+	case c <- struct{}{}:
 	default:
+	}
+}
+
+// runRepairNews has what was published lately fetched from the servers that
+// have it, at once and then not too often, until ctx ends.
+func (g *Region) runRepairNews(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.news:
+		}
+		g.repairer.Poke()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(repairEvery):
+		}
 	}
 }
 
@@ -332,15 +368,11 @@ func (g *Region) refused(p wire.Peer) bool {
 	if p.Role != identity.Box {
 		return false
 	}
-	box, ok, err := get[catalogue.Box](g, catalogue.KindBox, string(p.Name))
-	if err != nil {
-		g.log.Error("a box can't be looked up", "err", err)
-		return true
-	}
+	key, ok := g.revoked.keyOf(string(p.Name))
 	if !ok {
 		return g.current() // a server that is behind may not know it yet
 	}
-	return box.SPKI != [32]byte(p.Key)
+	return key != [32]byte(p.Key)
 }
 
 // replaced is called when a snapshot has taken the place of everything.
@@ -359,10 +391,8 @@ func (g *Region) replaced(index uint64) {
 	if g.listener != nil {
 		g.listener.DropRevoked()
 	}
-	if g.repairer != nil {
-		g.repairer.Poke()
-	}
-	g.pokePurges()
+	poke(g.news)
+	poke(g.purges)
 }
 
 // feedIndex is the latest index that a box that has followed must have reached.

@@ -154,6 +154,7 @@ func (d *Dialer) Transport(target Target) *Transport {
 		// What travels is compressed by whoever made it, or not worth it.
 		DisableCompression: true,
 		HTTP2: &http.HTTP2Config{
+			MaxEncoderHeaderTableSize: headerTable,
 			MaxReadFrameSize:          64 << 10,
 			MaxReceiveBufferPerStream: 1 << 20,
 			SendPingTimeout:           d.cfg.Silence,

@@ -21,7 +21,6 @@ func (l *Listener) server(ctx context.Context, handler http.Handler, stopping <-
 		MaxHeaderBytes: l.cfg.MaxHeaderBytes,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          l.cfg.MaxStreams,
-			MaxDecoderHeaderTableSize:     headerTable,
 			MaxEncoderHeaderTableSize:     headerTable,
 			MaxReadFrameSize:              16 << 10,
 			MaxReceiveBufferPerConnection: 1 << 20,
@@ -45,7 +44,9 @@ func (l *Listener) server(ctx context.Context, handler http.Handler, stopping <-
 	}
 }
 
-// headerTable bounds HPACK's tables: a node's requests differ little.
+// headerTable bounds the HPACK tables that we write with: a node's requests
+// differ little. Those that we read with are left as they are: until the other
+// side has seen our settings it may use 4,096 bytes (RFC 7541 §4.2).
 const headerTable = 256
 
 // handlers counts the handlers that run. http.Server does not wait for those
