@@ -16,8 +16,10 @@ import (
 var ( // flags after `go test -tags bench ./node/bench`
 	quickFlag = flag.Bool("quick", false, "small files and few rounds, for a look: at most 5 minutes, and RESULTS.md is left alone")
 	fullFlag  = flag.Bool("full", false, "a store of 5 GiB instead of 1 GiB")
-	onlyFlag  = flag.String("only", "", "comma-separated scenarios: herd,ranges,aborts,death,revalidation,offline,throughput,store")
+	onlyFlag  = flag.String("only", "", "comma-separated scenarios: herd,ranges,aborts,death,revalidation,offline,throughput,store,region or region-boxes,region-million,region-writes")
 	peersFlag = flag.String("peers", "", "comma-separated beginnings of peers' names: préau,nginx,Varnish")
+	boxesFlag = flag.Int("boxes", 0, "how many boxes follow the region, if not as many as the scale says")
+	profFlag  = flag.String("profiles", "", "folder for CPU and memory profiles of the region's servers")
 	outFlag   = flag.String("out", "", "file for the results; a complete run at normal scale writes RESULTS.md")
 )
 
@@ -29,17 +31,21 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if regionMain(os.Args) {
+		return
+	}
 	os.Exit(m.Run())
 }
 
 // scenario is one section of the results, measured peer by peer or all at once.
 type scenario struct {
-	key   string
-	title string
-	notes []string
-	head  []string
-	each  func(t *testing.T, p peer, out *table)
-	all   func(t *testing.T, out *table)
+	key    string
+	title  string
+	notes  []string
+	head   []string
+	region bool // has no peers
+	each   func(t *testing.T, p peer, out *table)
+	all    func(t *testing.T, out *table)
 }
 
 // TestPeers is `make bench`: every scenario, every peer, one report.
@@ -51,9 +57,14 @@ func TestPeers(t *testing.T) {
 	if *fullFlag {
 		b.scale.store = 5 * giB
 	}
+	if *boxesFlag > 0 {
+		b.scale.region.boxes = *boxesFlag
+	}
 	b.report = &report{command: command(), scale: b.scale.name, began: time.Now()}
-	b.gather(t)
-	complete := *peersFlag == "" && !*quickFlag
+	if slices.ContainsFunc(b.scenarios(), func(s scenario) bool { return chosen(*onlyFlag, s.key) && !s.region }) {
+		b.gather(t)
+	}
+	complete := *peersFlag == "" && !*quickFlag && *boxesFlag == 0
 	for _, s := range b.scenarios() {
 		if !chosen(*onlyFlag, s.key) {
 			complete = false
@@ -132,9 +143,10 @@ func (b *bench) publish(t *testing.T, complete bool) {
 	t.Logf("results are in %s", file)
 }
 
-// chosen says whether key is in a comma-separated list; the empty list has all.
+// chosen says whether key is in a comma-separated list, or what comes before a
+// hyphen in it; the empty list has all.
 func chosen(list, key string) bool {
-	return list == "" || slices.Contains(strings.Split(list, ","), key)
+	return list == "" || slices.ContainsFunc(strings.Split(list, ","), func(w string) bool { return w == key || strings.HasPrefix(key, w+"-") })
 }
 
 // command is how to get the same run again.
@@ -142,7 +154,7 @@ func command() string {
 	c := "make bench"
 	var args []string
 	flag.Visit(func(f *flag.Flag) {
-		if !strings.HasPrefix(f.Name, "test.") && f.Name != "out" {
+		if !strings.HasPrefix(f.Name, "test.") && f.Name != "out" && f.Name != "profiles" {
 			args = append(args, fmt.Sprintf("-%s=%s", f.Name, f.Value))
 		}
 	})

@@ -11,7 +11,7 @@ import (
 func (b *bench) scenarios() []scenario {
 	file := fmt.Sprintf("%d MiB", b.scale.file/miB)
 	cut := fmt.Sprintf("%.1f s", b.scale.deathAt.Seconds())
-	return []scenario{
+	return append([]scenario{
 		{
 			key: "herd", title: "A class opens one file of " + file,
 			notes: []string{fmt.Sprintf("%d devices within a second, nothing stored before; the line alone needs %s s. Then the same again from the store. CPU is that of the server for all %d bodies.",
@@ -78,5 +78,5 @@ func (b *bench) scenarios() []scenario {
 				}
 			},
 		},
-	}
+	}, b.regionScenarios()...)
 }

@@ -30,6 +30,7 @@ type scale struct {
 	store   int64         // the large store's budget
 	wait    time.Duration // how long a device waits for an answer while the line is down
 	limit   time.Duration // no new measurement begins after it
+	region  regionScale
 }
 
 // clients is a class, rate and delay are its line.
@@ -41,9 +42,9 @@ const (
 
 var ( // values, never changed
 	normalScale = scale{name: "normal", file: 50 * miB, seek: 40 * miB, leave: 10 * miB, deathAt: 8 * time.Second,
-		outage: 5 * time.Second, longer: 25 * time.Second, rounds: 5, round: 800 * time.Millisecond, store: giB, limit: 19 * time.Minute, wait: 16 * time.Second}
+		outage: 5 * time.Second, longer: 25 * time.Second, rounds: 5, round: 800 * time.Millisecond, store: giB, limit: 60 * time.Minute, wait: 16 * time.Second, region: normalRegion}
 	quickScale = scale{name: "quick", file: 6 * miB, seek: 4 * miB, leave: miB, deathAt: 1200 * time.Millisecond,
-		outage: 2 * time.Second, longer: 5 * time.Second, rounds: 2, round: 400 * time.Millisecond, store: 256 * miB, limit: 5 * time.Minute, wait: 3 * time.Second}
+		outage: 2 * time.Second, longer: 5 * time.Second, rounds: 2, round: 400 * time.Millisecond, store: 256 * miB, limit: 5 * time.Minute, wait: 3 * time.Second, region: quickRegion}
 )
 
 // ideal is how long the line needs for n bytes.
