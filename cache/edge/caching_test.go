@@ -12,6 +12,7 @@ import (
 )
 
 func TestMissThenHit(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var made atomic.Int64
 	w.answer(text("v", &made, "Cache-Control", "max-age=60", "Content-Type", "text/plain"))
@@ -122,6 +123,7 @@ func TestNotModifiedFromStore(t *testing.T) {
 }
 
 func TestRevalidationHerdCostsOneRequest(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var made atomic.Int64
 	w.answer(func(rw http.ResponseWriter, r *http.Request) {
@@ -143,6 +145,7 @@ func TestRevalidationHerdCostsOneRequest(t *testing.T) {
 }
 
 func TestStaleWhileRevalidate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var made atomic.Int64
 	gate := make(chan struct{})
@@ -164,6 +167,7 @@ func TestStaleWhileRevalidate(t *testing.T) {
 }
 
 func TestStaleIfError(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(s *edge.Site, _ *upstream.Config) { s.Rules.StaleOnError = 0 })
 	var made atomic.Int64
 	var broken atomic.Bool

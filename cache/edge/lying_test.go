@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // raw answers with bytes of its own making and closes the connection.
@@ -65,7 +66,7 @@ func TestOddOrigins(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newPatientWorld(t, time.Second)
 			w.answer(raw(tt.answer))
 			for i, from := range []string{"first", "second"} {
 				r := w.get("/f", tt.header...)

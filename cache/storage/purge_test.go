@@ -266,6 +266,7 @@ func TestManyPurgesAreRemembered(t *testing.T) {
 }
 
 func TestPinsAreKeptAndBounded(t *testing.T) {
+	t.Parallel()
 	const budget = 48 * mib
 	d := open(t, t.TempDir(), budget)
 	for i := range 4 {

@@ -110,12 +110,13 @@ func (d *disk) put(name string, size int) {
 		ID: object.NewID(), Key: d.key(name), Site: "site", Status: 200, Length: int64(size), Ranges: true,
 		Header: http.Header{"Etag": {`"` + name + `"`}}, RequestTime: time.Now(), ResponseTime: time.Now(),
 	}
-	body, err := d.Create(d.t.Context(), o, source{data: content(name, size)}, nil)
+	src := source{data: content(name, size)}
+	body, err := d.Create(d.t.Context(), o, src, nil)
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	defer body.Release()
-	d.read(o, source{data: content(name, size)})
+	d.read(o, src)
 }
 
 // read reads all of o and compares it; false if it can't be had.
@@ -187,12 +188,16 @@ func onDisk(t *testing.T, dir string) int64 {
 }
 
 func TestEvictionKeepsToTheBudgetAndTellsTheTruth(t *testing.T) {
-	const budget = 96 * mib
+	t.Parallel()
+	budget, least, step := int64(96*mib), 1_500_000, 60_000
+	if testing.Short() { // half of everything
+		budget, least, step = 48*mib, 750_000, 30_000
+	}
 	d := open(t, t.TempDir(), budget)
 	sizes := map[string]int{}
 	for i := range 50 {
 		name := fmt.Sprint("o", i)
-		sizes[name] = 1_500_000 + i*60_000
+		sizes[name] = least + i*step
 		d.put(name, sizes[name])
 		d.Touch(d.key("o0"))
 		if used := onDisk(t, d.dir); i%3 == 0 && used > budget*105/100 {
@@ -240,6 +245,7 @@ func TestLostMetadataIsFoundAgain(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := open(t, t.TempDir(), 96*mib)
 			sizes := map[string]int{"small": 1000, "page": 300_000, "large": 5*mib + 17, "huge": 9 * mib}
 			for name, size := range sizes {
@@ -298,6 +304,7 @@ func TestDamagedSideFiles(t *testing.T) {
 // TestFlippedBits damages one bit of every file and reads everything: a wrong
 // byte must never come out, and nothing may keep the storage from opening.
 func TestFlippedBits(t *testing.T) {
+	t.Parallel()
 	d := open(t, t.TempDir(), 96*mib)
 	sizes := map[string]int{"s1": 900, "s2": 70_000, "l1": 2*mib + 5}
 	for name, size := range sizes {

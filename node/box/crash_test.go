@@ -42,7 +42,10 @@ func newRand(t *testing.T) *rand.Rand {
 // long ago must not be fetched again, not a byte of it.
 func TestKilledWhileFilling(t *testing.T) {
 	t.Parallel()
-	const rounds = 4
+	rounds, films := 4, []int64{20, 9, 5, 3, 2}
+	if testing.Short() {
+		rounds, films = 2, []int64{9, 5, 3, 2}
+	}
 	rng := newRand(t)
 	o := newOrigin(t, 48e6) // 6 MB/s
 	o.breakOneIn.Store(9)
@@ -50,7 +53,7 @@ func TestKilledWhileFilling(t *testing.T) {
 	cfg.Budget = 256 * config.MiB
 
 	var paths []string
-	for _, mib := range []int64{20, 9, 5, 3, 2} {
+	for _, mib := range films {
 		paths = append(paths, path(mib<<20+rng.Int64N(1<<20), "film"))
 	}
 	for i := range 24 {
@@ -131,16 +134,18 @@ func TestKilledWhileFilling(t *testing.T) {
 	box.stop(t)
 }
 
-// TestKilledWhileEvicting kills a box again and again while five times what it
-// may keep goes through it.
+// TestKilledWhileEvicting kills a box again and again while much more than it
+// may keep goes through it: five times as much, if there is time.
 func TestKilledWhileEvicting(t *testing.T) {
 	t.Parallel()
-	const rounds = 5
+	rounds, total := 5, int64(310<<20)
+	if testing.Short() { // nearly twice, so that it evicts all the same
+		rounds, total = 3, 120<<20
+	}
 	rng := newRand(t)
 	o := newOrigin(t, 0)
 	cfg := oneSite(filepath.Join(t.TempDir(), "data"), o.url())
 	most := int64(cfg.Budget) * 105 / 100
-	total := int64(310 << 20)
 
 	var mu sync.Mutex
 	var paths []string

@@ -127,7 +127,7 @@ func tryBegin(t *testing.T, cfg Config) (*process, error) {
 	defer log.Close()
 	// It is ended by signals that the test chooses.
 	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), childEnv+"="+file, "GORACE=halt_on_error=1")
+	p.cmd.Env = append(os.Environ(), childEnv+"="+file, "GORACE=halt_on_error=1 atexit_sleep_ms=0")
 	p.cmd.Stderr = log
 	input, err := p.cmd.StdinPipe()
 	if err != nil {

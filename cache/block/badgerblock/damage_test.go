@@ -18,8 +18,12 @@ import (
 func stock(t *testing.T, s *Store) map[block.Digest][]byte {
 	t.Helper()
 	want := make(map[block.Digest][]byte)
-	for i := range 30 {
-		p := blocktest.Bytes(uint64(i), 10+i*i*1100)
+	n, more := 30, 1100
+	if testing.Short() {
+		n, more = 15, 2000
+	}
+	for i := range n {
+		p := blocktest.Bytes(uint64(i), 10+i*i*more)
 		d, _ := mustPut(t, s, block.Ring(i%3), p)
 		want[d] = p
 	}

@@ -93,7 +93,7 @@ func openJudged(t testing.TB, budget int64) (*Store, *judge) {
 func TestAClassTouchesEverything(t *testing.T) {
 	budget, rounds := int64(64*mib), int64(4)
 	if testing.Short() {
-		budget, rounds = 32*mib, 2
+		budget, rounds = 24*mib, 2
 	}
 	s, k := openJudged(t, budget)
 	run(t, s)

@@ -11,14 +11,21 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
 )
 
+// made is the library of all tests: nothing changes it, and drawing its
+// pictures takes seconds with the race detector.
+var made = sync.OnceValues(func() (*Library, error) {
+	return New(func() time.Time { return time.Date(2026, 9, 7, 10, 20, 30, 0, time.UTC) })
+})
+
 func open(t *testing.T) *Library {
 	t.Helper()
-	l, err := New(func() time.Time { return time.Date(2026, 9, 7, 10, 20, 30, 0, time.UTC) })
+	l, err := made()
 	if err != nil {
 		t.Fatal(err)
 	}
