@@ -32,13 +32,14 @@ func newRand(t *testing.T) *rand.Rand {
 }
 
 // TestKilledWhileFilling kills a box several times while a class downloads
-// through it over a slow line, and looks at every byte it serves then, while it
+// through it from a slow site, and looks at every byte it serves then, while it
 // runs and in the end without its site.
 //
 // It also looks at what a kill costs. What a running fill holds is recorded
 // every fill.Config.SaveEvery, at the end of a block; and what a block has in
-// memory before its end is lost. So for each fill that is cut off a kill may
-// cost what came in the last SaveEvery, and two blocks. What was complete that
+// memory before its end is lost, one for each fetch that is under way: whoever
+// seeks has a fetch of his own. So for each fill that is cut off a kill may
+// cost what came in the last SaveEvery, and a few blocks. What was complete that
 // long ago must not be fetched again, not a byte of it.
 func TestKilledWhileFilling(t *testing.T) {
 	t.Parallel()
@@ -47,7 +48,7 @@ func TestKilledWhileFilling(t *testing.T) {
 		rounds, films = 2, []int64{9, 5, 3, 2}
 	}
 	rng := newRand(t)
-	o := newOrigin(t, 48e6) // 6 MB/s
+	o := newOrigin(t, 6e6)
 	o.breakOneIn.Store(9)
 	cfg := oneSite(filepath.Join(t.TempDir(), "data"), o.url())
 	cfg.Budget = 256 * config.MiB
@@ -108,11 +109,15 @@ func TestKilledWhileFilling(t *testing.T) {
 		}
 		for p, n := range o.sentBytes() {
 			if late := n - then[p]; late > 0 {
-				allowed[p] += late + 2*block.Size
+				allowed[p] += late + 4*block.Size
 			}
 		}
-		t.Logf("round %d: up after %v; %d right, %d broken, %d refused; %.1f MB over the line so far",
-			round, box.took.Round(time.Millisecond), got[right].Load(), got[broken].Load(), got[refused].Load(), float64(o.line.Received())/1e6)
+		var sum int64
+		for _, n := range o.sentBytes() {
+			sum += n
+		}
+		t.Logf("round %d: up after %v; %d right, %d broken, %d refused; %.1f MB sent so far",
+			round, box.took.Round(time.Millisecond), got[right].Load(), got[broken].Load(), got[refused].Load(), float64(sum)/1e6)
 	}
 
 	box := begin(t, cfg)

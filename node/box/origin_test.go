@@ -16,8 +16,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"preau/node/wanline"
 )
 
 // period is how long the bytes of a body take to come again: a prime just
@@ -27,44 +25,35 @@ const period = 1<<20 + 7
 // origin is a web site that has every path /SIZE/NAME: bytes that follow from
 // the path, with a strong validator and ranges.
 type origin struct {
-	pattern []byte        // two periods
-	line    *wanline.Line // nil: there is none
+	pattern []byte // two periods
 
 	addr string
 	srv  *http.Server
 	wg   sync.WaitGroup
+
+	// bytesPerSecond is what the site sends to all at most. It is the site that is
+	// slow and not a line behind it, whose buffers would hold megabytes that were
+	// sent and had not come when a box was killed.
+	bytesPerSecond int64
 
 	breakOneIn atomic.Int64 // one answer in so many breaks off in its middle; 0: none
 	answers    atomic.Int64
 
 	mu   sync.Mutex
 	sent map[string]int64 // body bytes by path
+	free time.Time        // when all that was let go is sent
 }
 
-// newOrigin starts an origin behind a line of so many bits per second; 0 for
-// no line at all.
-func newOrigin(t *testing.T, rate int64) *origin {
+// newOrigin starts an origin that sends so many bytes per second at most; 0 for
+// no limit.
+func newOrigin(t *testing.T, bytesPerSecond int64) *origin {
 	t.Helper()
-	o := &origin{pattern: make([]byte, 2*period), sent: map[string]int64{}}
+	o := &origin{pattern: make([]byte, 2*period), bytesPerSecond: bytesPerSecond, sent: map[string]int64{}}
 	rng := rand.NewChaCha8(sha256.Sum256([]byte("a site")))
 	_, _ = rng.Read(o.pattern[:period]) // never fails
 	copy(o.pattern[period:], o.pattern)
 	o.serve(t, "127.0.0.1:0")
-	ctx, cancel := context.WithCancel(context.Background())
-	if rate > 0 {
-		line, err := wanline.New(wanline.Config{Listen: "127.0.0.1:0", Target: o.addr, BitsPerSecond: rate})
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.line = line
-		o.wg.Go(func() {
-			if err := line.Run(ctx); err != nil {
-				t.Errorf("line: %v", err)
-			}
-		})
-	}
 	t.Cleanup(func() {
-		cancel()
 		_ = o.srv.Close() // what is cut off then is nobody's any more
 		o.wg.Wait()
 	})
@@ -87,29 +76,16 @@ func (o *origin) serve(t *testing.T, addr string) {
 	})
 }
 
-func (o *origin) url() string {
-	if o.line != nil {
-		return "http://" + o.line.Addr()
-	}
-	return "http://" + o.addr
-}
+func (o *origin) url() string { return "http://" + o.addr }
 
 // down makes the site refuse connections.
 func (o *origin) down() {
-	if o.line != nil {
-		o.line.Cut(wanline.Refuse)
-		return
-	}
 	_ = o.srv.Close() // its connections break, which is the point
 }
 
 func (o *origin) up(t *testing.T) {
 	t.Helper()
-	if o.line == nil {
-		o.serve(t, o.addr)
-	} else if err := o.line.Heal(); err != nil {
-		t.Fatal(err)
-	}
+	o.serve(t, o.addr)
 }
 
 // path names a body of size bytes.
@@ -162,7 +138,10 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("ETag", fmt.Sprintf(`"%d-%d"`, c.from, c.size))
 	h.Set("Cache-Control", "max-age=86400")
-	counting := &counter{ResponseWriter: w, o: o, path: r.URL.Path, left: -1}
+	counting := &counter{ResponseWriter: w, ctx: r.Context(), o: o, path: r.URL.Path, left: -1, piece: 256 << 10}
+	if o.bytesPerSecond > 0 {
+		counting.piece = 32 << 10
+	}
 	if n := o.breakOneIn.Load(); n > 0 && o.answers.Add(1)%n == 0 {
 		counting.left = c.size / 2
 	}
@@ -174,15 +153,17 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // It writes in large pieces.
 type counter struct {
 	http.ResponseWriter
-	o    *origin
-	path string
-	left int64 // -1: never
-	buf  []byte
-	err  error
+	ctx   context.Context
+	o     *origin
+	path  string
+	left  int64 // -1: never
+	piece int
+	buf   []byte
+	err   error
 }
 
 func (c *counter) Write(p []byte) (int, error) {
-	if c.buf = append(c.buf, p...); len(c.buf) >= 256<<10 {
+	if c.buf = append(c.buf, p...); len(c.buf) >= c.piece {
 		c.flush()
 	}
 	return len(p), c.err
@@ -194,6 +175,9 @@ func (c *counter) flush() {
 			panic(http.ErrAbortHandler)
 		}
 	}
+	if c.err == nil {
+		c.err = c.o.pace(c.ctx, len(c.buf))
+	}
 	if len(c.buf) > 0 && c.err == nil {
 		var n int
 		n, c.err = c.ResponseWriter.Write(c.buf)
@@ -202,6 +186,26 @@ func (c *counter) flush() {
 		c.o.mu.Unlock()
 	}
 	c.buf = c.buf[:0]
+}
+
+// pace waits until n more bytes may go.
+func (o *origin) pace(ctx context.Context, n int) error {
+	if o.bytesPerSecond == 0 {
+		return nil
+	}
+	o.mu.Lock()
+	if now := time.Now(); o.free.Before(now) {
+		o.free = now
+	}
+	o.free = o.free.Add(time.Duration(int64(n) * int64(time.Second) / o.bytesPerSecond))
+	wait := time.Until(o.free)
+	o.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(wait):
+		return nil
+	}
 }
 
 // sentBytes is what has been sent of each path so far.
