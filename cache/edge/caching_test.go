@@ -12,7 +12,6 @@ import (
 )
 
 func TestMissThenHit(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	var made atomic.Int64
 	w.answer(text("v", &made, "Cache-Control", "max-age=60", "Content-Type", "text/plain"))
@@ -123,7 +122,6 @@ func TestNotModifiedFromStore(t *testing.T) {
 }
 
 func TestRevalidationHerdCostsOneRequest(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	var made atomic.Int64
 	w.answer(func(rw http.ResponseWriter, r *http.Request) {
@@ -145,7 +143,6 @@ func TestRevalidationHerdCostsOneRequest(t *testing.T) {
 }
 
 func TestStaleWhileRevalidate(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	var made atomic.Int64
 	gate := make(chan struct{})
@@ -167,7 +164,6 @@ func TestStaleWhileRevalidate(t *testing.T) {
 }
 
 func TestStaleIfError(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, func(s *edge.Site, _ *upstream.Config) { s.Rules.StaleOnError = 0 })
 	var made atomic.Int64
 	var broken atomic.Bool

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 // raw answers with bytes of its own making and closes the connection.
@@ -66,7 +65,7 @@ func TestOddOrigins(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newPatientWorld(t, time.Second)
+			w := newWorld(t)
 			w.answer(raw(tt.answer))
 			for i, from := range []string{"first", "second"} {
 				r := w.get("/f", tt.header...)

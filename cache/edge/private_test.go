@@ -74,7 +74,6 @@ func TestAuthorizationIsSharedOnlyIfTheSiteSaysSo(t *testing.T) {
 }
 
 func TestSessionCookiesStayWithTheirOwner(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	var made atomic.Int64
 	answer := func(rw http.ResponseWriter, r *http.Request) {
@@ -108,7 +107,6 @@ func TestSessionCookiesStayWithTheirOwner(t *testing.T) {
 func TestPrivate304(t *testing.T) {
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		t.Run(method, func(t *testing.T) {
-			t.Parallel()
 			w := newWorld(t)
 			var made atomic.Int64
 			w.answer(text("v", &made, "Cache-Control", "max-age=1", "ETag", `"one"`))

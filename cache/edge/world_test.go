@@ -3,7 +3,6 @@ package edge_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -100,21 +99,13 @@ type world struct {
 	dir   string
 	http  *http.Client
 
-	patience  time.Duration
 	stopStore func()
 }
 
 // newWorld starts an edge in front of an origin; change may alter the site.
 func newWorld(t *testing.T, change ...func(*edge.Site, *upstream.Config)) *world {
 	t.Helper()
-	// Origins that never give what is missing should not hold the tests up.
-	return newPatientWorld(t, 3*time.Second, change...)
-}
-
-// newPatientWorld is newWorld with another time that a fill waits for bytes.
-func newPatientWorld(t *testing.T, patience time.Duration, change ...func(*edge.Site, *upstream.Config)) *world {
-	t.Helper()
-	w := &world{origin: newOrigin(t), t: t, dir: t.TempDir(), patience: patience}
+	w := &world{origin: newOrigin(t), t: t, dir: t.TempDir()}
 	log, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	uc := upstream.DefaultConfig()
 	uc.Name, uc.URL = "site", &url.URL{Scheme: "http", Host: w.addr}
@@ -162,7 +153,8 @@ func run(t *testing.T, part func(context.Context) error) func() {
 func (w *world) openStore() {
 	w.t.Helper()
 	cfg := storage.DefaultConfig(w.dir, 96<<20)
-	cfg.Fill.Patience = w.patience
+	// Origins that never give what is missing should not hold the tests up.
+	cfg.Fill.Patience = 3 * time.Second
 	s, err := storage.Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		w.t.Fatal(err)
@@ -293,18 +285,12 @@ func noise(n int, seed uint64) []byte {
 	src := rand.New(rand.NewPCG(seed, 1))
 	b := make([]byte, n)
 	for i := 0; i+8 <= n; i += 8 {
-		binary.LittleEndian.PutUint64(b[i:], src.Uint64())
+		v := src.Uint64()
+		for j := range 8 {
+			b[i+j] = byte(v >> (8 * j))
+		}
 	}
 	return b
-}
-
-// fewer is n, or short if the tests are to be short: the race detector pays for
-// each byte that is copied.
-func fewer(n, short int) int {
-	if testing.Short() {
-		return short
-	}
-	return n
 }
 
 // file answers with data as static file servers do, with fields of its own.

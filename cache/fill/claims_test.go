@@ -16,26 +16,13 @@ import (
 
 const mb = int64(block.Size)
 
-// fewer is n, or short if the tests are to be short: the race detector pays for
-// each byte that is copied.
-func fewer[N int | int64](n, short N) N {
-	if testing.Short() {
-		return short
-	}
-	return n
-}
-
 // TestOneFetchManyReaders: each byte crosses the line once, for any number of
 // readers, whole or ranged, together or spread.
 func TestOneFetchManyReaders(t *testing.T) {
-	t.Parallel()
 	for _, readers := range []int{1, 40, 500} {
 		size := 2*int(mb) + 12345
-		if readers > 1 {
-			size = fewer(size, int(mb)/2)
-		}
 		if readers > 100 {
-			size = fewer(200_007, 80_007)
+			size = 200_007
 		}
 		for _, spread := range []time.Duration{0, 2 * time.Second} {
 			for _, ranged := range []bool{false, true} {
@@ -80,7 +67,6 @@ func TestOneFetchManyReaders(t *testing.T) {
 
 // TestManySmallRanges: small ranges all over the body, then the whole.
 func TestManySmallRanges(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const size = 8 * mb
 		bd, o := newBed(t, 0), newOrigin(int(size))
@@ -117,12 +103,8 @@ func (f *firstByte) Write(p []byte) (int, error) {
 }
 
 func TestASeekIsFetchedAtOnce(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		size, seeks := 30*mb, []int64{24 * mb, 12*mb + 77, 28 * mb}
-		if testing.Short() {
-			size, seeks = 16*mb, []int64{12 * mb, 9*mb + 77, 14 * mb}
-		}
+		const size = 30 * mb
 		bd, o := newBed(t, 0), newOrigin(int(size))
 		o.bits, o.latency = 20e6, 30*time.Millisecond
 		b := bd.body(o)
@@ -140,7 +122,7 @@ func TestASeekIsFetchedAtOnce(t *testing.T) {
 				t.Errorf("the beginning came after %v: nobody waits for the end to get it", d)
 			}
 		})
-		for _, from := range seeks {
+		for _, from := range []int64{24 * mb, 12*mb + 77, 28 * mb} {
 			time.Sleep(time.Second)
 			wg.Go(func() {
 				var w firstByte
@@ -167,15 +149,14 @@ func TestASeekIsFetchedAtOnce(t *testing.T) {
 }
 
 func TestTheClassSurvivesTheSource(t *testing.T) {
-	t.Parallel()
 	for name, weak := range map[string]bool{"ranges": false, "no ranges, unproven": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				size := fewer(8*mb, 4*mb) + 5
+				const size = 8*mb + 5
 				bd, o := newBed(t, 0), newOrigin(int(size))
 				o.bits, o.weak, o.noRanges = 20e6, weak, weak
 				var wg sync.WaitGroup
-				for i := range fewer(40, 12) {
+				for i := range 40 {
 					wg.Go(func() {
 						time.Sleep(time.Duration(i) * 10 * time.Millisecond)
 						bd.mustGet(o, 0, -1)
@@ -193,7 +174,7 @@ func TestTheClassSurvivesTheSource(t *testing.T) {
 				}
 				synctest.Wait()
 				bd.quiet(o)
-				most := size * 102 / 100
+				most := int64(size) * 102 / 100
 				if weak {
 					most += before
 				}
@@ -207,7 +188,6 @@ func TestTheClassSurvivesTheSource(t *testing.T) {
 }
 
 func TestPatienceEnds(t *testing.T) {
-	t.Parallel()
 	for _, silent := range []bool{false, true} {
 		t.Run(fmt.Sprintf("silent %v", silent), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -256,7 +236,6 @@ func TestPatienceEnds(t *testing.T) {
 }
 
 func TestAnotherVersion(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bd, o := newBed(t, 0), newOrigin(int(10*mb))
 		o.bits = 20e6
@@ -288,7 +267,6 @@ func TestAnotherVersion(t *testing.T) {
 
 // TestUnproven: the source can neither do ranges nor name the version.
 func TestUnproven(t *testing.T) {
-	t.Parallel()
 	for _, at := range []int64{0, 100, 3 * mb, 4*mb + 100, 6*mb - 1} {
 		t.Run(fmt.Sprintf("differs at %d", at), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -330,11 +308,10 @@ func TestUnproven(t *testing.T) {
 // TestAllLeave: the fetch stops, what came is kept down to the last byte, and
 // the next reader has only the rest fetched.
 func TestAllLeave(t *testing.T) {
-	t.Parallel()
 	for name, restart := range map[string]bool{"same box": false, "after a restart": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				size := fewer(20*mb, 12*mb) + 999
+				const size = 20*mb + 999
 				bd, o := newBed(t, 0), newOrigin(int(size))
 				o.bits = 20e6
 				ctx, leave := context.WithTimeout(t.Context(), 3*time.Second)
@@ -373,7 +350,6 @@ func TestAllLeave(t *testing.T) {
 }
 
 func TestWorthFinishing(t *testing.T) {
-	t.Parallel()
 	tests := map[string]struct {
 		readers int
 		apart   time.Duration
@@ -389,9 +365,8 @@ func TestWorthFinishing(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				size := fewer(20*mb, 5*mb)
-				bd, o := newBed(t, 0), newOrigin(int(size))
-				o.bits = float64(size*8) / 210 // 210 s in all
+				bd, o := newBed(t, 0), newOrigin(int(20*mb))
+				o.bits = 0.8e6 // 210 s in all
 				var wg sync.WaitGroup
 				begin := time.Now()
 				for i := range tt.readers {
@@ -433,20 +408,18 @@ func (g *gate) Write(p []byte) (int, error) {
 }
 
 func TestASlowReaderHoldsNobody(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		size := fewer(10*mb, 7*mb)
-		bd, o := newBed(t, 0), newOrigin(int(size))
+		bd, o := newBed(t, 0), newOrigin(int(10*mb))
 		o.bits = 20e6
 		b := bd.body(o)
 		open := make(chan struct{})
 		var slow, wg sync.WaitGroup
-		for range fewer(10, 4) {
+		for range 10 {
 			slow.Go(func() {
 				r := b.NewReader(0, -1)
 				defer r.Close()
 				w := &gate{checker{want: o.data}, open}
-				if _, err := r.CopyTo(t.Context(), w); err != nil || int64(w.n) != size {
+				if _, err := r.CopyTo(t.Context(), w); err != nil || int64(w.n) != 10*mb {
 					t.Errorf("slow: %d bytes, %v", w.n, err)
 				}
 			})
@@ -469,7 +442,7 @@ func TestASlowReaderHoldsNobody(t *testing.T) {
 		b.Release()
 		synctest.Wait()
 		bd.quiet(o)
-		if o.sent() != size {
+		if o.sent() != 10*mb {
 			t.Errorf("sent %d", o.sent())
 		}
 		bd.m.Close()
@@ -477,7 +450,6 @@ func TestASlowReaderHoldsNobody(t *testing.T) {
 }
 
 func TestUnknownLength(t *testing.T) {
-	t.Parallel()
 	for _, size := range []int{0, 1, block.Size - 1, block.Size, block.Size + 1, 3 * block.Size, 3*block.Size + 77} {
 		for _, feed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d bytes, fed %v", size, feed), func(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 )
 
 func TestADamagedBlockIsFetchedAgain(t *testing.T) {
-	t.Parallel()
 	for _, ranges := range []bool{true, false} {
 		t.Run(fmt.Sprintf("ranges %v", ranges), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -52,7 +51,6 @@ func TestADamagedBlockIsFetchedAgain(t *testing.T) {
 // TestALostBlockOfAnotherVersion: with nothing that names the version, what
 // comes for a lost block must be what was lost, before anybody sees it.
 func TestALostBlockOfAnotherVersion(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bd, o := newBed(t, 0), newOrigin(int(6*mb))
 		o.noRanges, o.weak = true, true
@@ -77,7 +75,6 @@ func TestALostBlockOfAnotherVersion(t *testing.T) {
 }
 
 func TestPiecesThatAreGone(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bd, o := newBed(t, 0), newOrigin(int(6*mb))
 		for _, from := range []int64{100, mb + 100, 3*mb - 50_000} {
@@ -107,9 +104,8 @@ func TestPiecesThatAreGone(t *testing.T) {
 }
 
 func TestNoSpace(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		size := fewer(30*mb, 12*mb) + 5
+		const size = 30*mb + 5
 		bd, o := newBed(t, 3*mb+mb/2), newOrigin(int(size))
 		o.bits = 100e6
 		b := bd.body(o)
@@ -124,7 +120,7 @@ func TestNoSpace(t *testing.T) {
 			}
 		})
 		begin := time.Now()
-		for i := range fewer(10, 4) {
+		for i := range 10 {
 			wg.Go(func() {
 				time.Sleep(time.Duration(i) * time.Millisecond)
 				bd.mustGet(o, 0, -1)
@@ -156,18 +152,14 @@ func TestNoSpace(t *testing.T) {
 }
 
 func TestCloseInEveryState(t *testing.T) {
-	t.Parallel()
 	states := map[string]func(*bed, *origin){
-		"nothing begun":        func(*bed, *origin) {},
-		"fetching":             func(_ *bed, o *origin) { o.set(func() { o.bits = 1e6 }) },
-		"source silent":        func(_ *bed, o *origin) { o.set(func() { o.silent = true }) },
-		"source away":          func(_ *bed, o *origin) { o.goAway() },
-		"source failing":       func(_ *bed, o *origin) { o.set(func() { o.down = true }) },
-		"broken in the middle": func(_ *bed, o *origin) { o.set(func() { o.dieAfter = 2*mb + 5 }) },
-		"disk full": func(bd *bed, o *origin) {
-			bd.cfg.SaveEvery = 1
-			o.set(func() { o.bits = float64(fewer(100_000_000, 25_000_000)) })
-		},
+		"nothing begun":          func(*bed, *origin) {},
+		"fetching":               func(_ *bed, o *origin) { o.set(func() { o.bits = 1e6 }) },
+		"source silent":          func(_ *bed, o *origin) { o.set(func() { o.silent = true }) },
+		"source away":            func(_ *bed, o *origin) { o.goAway() },
+		"source failing":         func(_ *bed, o *origin) { o.set(func() { o.down = true }) },
+		"broken in the middle":   func(_ *bed, o *origin) { o.set(func() { o.dieAfter = 2*mb + 5 }) },
+		"disk full":              func(bd *bed, o *origin) { bd.cfg.SaveEvery = 1; o.set(func() { o.bits = 100e6 }) },
 		"opening":                func(_ *bed, o *origin) { o.set(func() { o.latency = time.Hour }) },
 		"without length":         func(_ *bed, o *origin) { o.set(func() { o.bits, o.noLength = 1e6, true }) },
 		"without ranges, broken": func(_ *bed, o *origin) { o.set(func() { o.noRanges, o.weak, o.dieAfter = true, true, mb+7 }) },
@@ -179,7 +171,7 @@ func TestCloseInEveryState(t *testing.T) {
 				if name == "disk full" {
 					limit = mb
 				}
-				bd, o := newBed(t, limit), newOrigin(int(fewer(20*mb, 6*mb)))
+				bd, o := newBed(t, limit), newOrigin(int(20*mb))
 				prepare(bd, o)
 				b := bd.body(o)
 				var wg sync.WaitGroup
@@ -231,7 +223,6 @@ func TestCloseInEveryState(t *testing.T) {
 }
 
 func TestRunClosesWhenItsContextEnds(t *testing.T) {
-	t.Parallel()
 	bd := newBed(t, 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -246,7 +237,6 @@ func TestRunClosesWhenItsContextEnds(t *testing.T) {
 // TestOpenWhileItIsSettled: whoever comes while the last one's bytes are being
 // saved waits for that, and has them.
 func TestOpenWhileItIsSettled(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bd, o := newBed(t, 0), newOrigin(int(2*mb))
 		inSave, goOn := make(chan struct{}), make(chan struct{})
@@ -284,7 +274,6 @@ func TestOpenWhileItIsSettled(t *testing.T) {
 // TestLoad: bodies are loaded once for all who come, and a load that fails
 // leaves nothing behind.
 func TestLoad(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bd, o := newBed(t, 0), newOrigin(10)
 		errLoad := errors.New("no manifest")
@@ -331,38 +320,36 @@ func TestLoad(t *testing.T) {
 // TestLies: a source whose word can't be relied on never makes a wrong body,
 // nor an endless storm of requests.
 func TestLies(t *testing.T) {
-	t.Parallel()
-	size := fewer(8*mb, 5*mb)
 	tests := map[string]struct {
 		lie         func(*origin)
 		whole, seek error
-		most        int64 // bytes, of size
+		most        int64 // bytes, of 8 MiB
 	}{
-		"says ranges, begins at 0":  {func(o *origin) { o.atZero = true }, nil, nil, size},
-		"the body is longer":        {func(o *origin) { o.total = size + mb }, ErrUnavailable, nil, size},
-		"the body is shorter":       {func(o *origin) { o.total = size - mb }, ErrUnavailable, nil, 0},
-		"breaks at every 300000":    {func(o *origin) { o.dieEach = 300_000 }, nil, nil, size},
-		"never says how long it is": {func(o *origin) { o.noLength = true }, nil, nil, size},
+		"says ranges, begins at 0":  {func(o *origin) { o.atZero = true }, nil, nil, 8 * mb},
+		"the body is longer":        {func(o *origin) { o.total = 9 * mb }, ErrUnavailable, nil, 8 * mb},
+		"the body is shorter":       {func(o *origin) { o.total = 7 * mb }, ErrUnavailable, nil, 0},
+		"breaks at every 300000":    {func(o *origin) { o.dieEach = 300_000 }, nil, nil, 8 * mb},
+		"never says how long it is": {func(o *origin) { o.noLength = true }, nil, nil, 8 * mb},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				bd, o := newBed(t, 0), newOrigin(int(size))
+				bd, o := newBed(t, 0), newOrigin(int(8*mb))
 				o.bits, o.latency = 20e6, 10*time.Millisecond
 				tt.lie(o)
 				var wg sync.WaitGroup
 				wg.Go(func() {
 					n, err := bd.get(t.Context(), o, 0, -1, o.data)
-					if !errors.Is(err, tt.whole) || err == nil && int64(n) != size {
+					if !errors.Is(err, tt.whole) || err == nil && int64(n) != 8*mb {
 						t.Errorf("whole: %d bytes, %v; want %v", n, err, tt.whole)
 					}
 				})
 				wg.Go(func() {
-					if o.total == size-mb {
+					if o.total == 7*mb {
 						return // its parts fit together
 					}
 					time.Sleep(time.Second)
-					n, err := bd.get(t.Context(), o, size-2*mb, size-2*mb+1000, o.data[size-2*mb:])
+					n, err := bd.get(t.Context(), o, 6*mb, 6*mb+1000, o.data[6*mb:])
 					if !errors.Is(err, tt.seek) || err == nil && n != 1000 {
 						t.Errorf("seek: %d bytes, %v; want %v", n, err, tt.seek)
 					}
@@ -383,7 +370,6 @@ func TestLies(t *testing.T) {
 }
 
 func TestAWritersErrorIsNoEnd(t *testing.T) {
-	t.Parallel()
 	bd, o := newBed(t, 0), newOrigin(100_000)
 	b := bd.body(o)
 	r := b.NewReader(0, -1)
@@ -404,7 +390,6 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // TestAFragment: a part that can't be completed is given to those who have it.
 func TestAFragment(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bd, o := newBed(t, 0), newOrigin(int(4*mb))
 		o.bits = 20e6
@@ -440,7 +425,6 @@ func TestAFragment(t *testing.T) {
 // TestAHoleThatNothingVouchesFor: what lies behind a hole is not mixed with
 // what fills it if the source can't name the version; it is fetched again.
 func TestAHoleThatNothingVouchesFor(t *testing.T) {
-	t.Parallel()
 	for _, changed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("changed %v", changed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
