@@ -110,6 +110,7 @@ func TestPlan(t *testing.T) {
 		"no more than the bound":                 {length: 100, wants: []want{{0, 5, true}, {20, 25, true}, {40, 45, true}, {60, 65, true}}, plan: []span{{0, 5}, {20, 25}, {40, 45}}},
 		"those who wait first":                   {have: spans{{0, 2}}, length: 100, flying: []flight{{30, 40}, {50, 60}}, wants: []want{{0, 10, false}, {80, 90, true}}, plan: []span{{80, 90}}},
 		"beyond the end":                         {length: 100, wants: []want{{100, endless, true}, {200, 300, true}}},
+		"of two at one place one goes on":        {length: 100, flying: []flight{{50, 50}, {50, 100}}, wants: []want{{50, 100, true}}},
 		"what a fetch brings is not asked again": {length: 100, flying: []flight{{0, 50}}, wants: []want{{0, 100, true}}},
 	}
 	for name, tt := range tests {

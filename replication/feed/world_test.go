@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -362,6 +363,10 @@ func startHost(tb testing.TB, name string, source Source, ca *authority, change 
 			tb.Errorf("run: %v", err)
 		}
 	})
+	// Before that boxes are refused, and come back a good while later.
+	for !s.isRunning() {
+		runtime.Gosched()
+	}
 	h.group.Go(func() {
 		if err := h.http.Serve(h.pipes); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			tb.Errorf("serve: %v", err)
