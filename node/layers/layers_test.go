@@ -44,7 +44,7 @@ var homes = map[string]struct{ endings, folders []string }{
 	"github.com/hashicorp/raft-boltdb":                        {folders: []string{"replication/consensus"}},
 	"go.etcd.io/bbolt":                                        {endings: []string{"boltkv"}, folders: []string{"replication/consensus"}},
 	"github.com/quic-go/quic-go":                              {folders: []string{"replication/wire"}},
-	"github.com/minio/minio-go":                               {folders: []string{"replication/ceph"}},
+	"github.com/minio/minio-go":                               {folders: []string{"replication/central/s3store"}},
 	"github.com/coreos/go-oidc":                               {folders: []string{"node/auth"}},
 	"github.com/pelletier/go-toml":                            {folders: []string{"node/config"}},
 	"github.com/alecthomas/kong":                              {folders: []string{"cmd"}},

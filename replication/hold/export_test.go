@@ -20,3 +20,6 @@ func (c Claims) Add(digests ...block.Digest) { c.c.add(digests...) }
 
 // Claimed says whether anybody claims d.
 func (c Claims) Claimed(d block.Digest) bool { return c.c.claimed(d) }
+
+// Polynomial is where content is cut by.
+const Polynomial = polynomial

@@ -26,6 +26,23 @@ func Split(ctx context.Context, r io.Reader, put func(ctx context.Context, d blo
 }
 
 func split(ctx context.Context, r io.Reader, limit int, put func(ctx context.Context, d block.Digest, p []byte) error) (block.Manifest, error) {
+	cut, err := pieces(ctx, limit, put, func(buf []byte) ([]byte, error) {
+		n, err := io.ReadFull(r, buf)
+		return buf[:n], err
+	})
+	if err != nil {
+		return block.Manifest{}, err
+	}
+	m := block.Manifest{Length: cut.Length, SHA256: cut.SHA256}
+	for _, e := range cut.Entries {
+		m.Blocks = append(m.Blocks, e.Digest)
+	}
+	return m, nil
+}
+
+// pieces gives put what next returns, in the buffer that next is given or in
+// another, until next returns io.EOF or io.ErrUnexpectedEOF, with bytes or not.
+func pieces(ctx context.Context, limit int, put func(ctx context.Context, d block.Digest, p []byte) error, next func(buf []byte) ([]byte, error)) (Cut, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
@@ -34,16 +51,15 @@ func split(ctx context.Context, r io.Reader, limit int, put func(ctx context.Con
 		free <- nil // made when first used: most files are small
 	}
 	var (
-		wg     sync.WaitGroup
-		mu     sync.Mutex
-		blocks []block.Digest
-		length int64
-		whole  = sha256.New()
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		cut   Cut
+		whole = sha256.New()
 	)
-	stop := func(err error) (block.Manifest, error) {
+	stop := func(err error) (Cut, error) {
 		cancel(err)
 		wg.Wait()
-		return block.Manifest{}, fmt.Errorf("split: %w", context.Cause(ctx))
+		return Cut{}, fmt.Errorf("split: %w", context.Cause(ctx))
 	}
 	for i := 0; ; i++ {
 		var buf []byte
@@ -59,25 +75,24 @@ func split(ctx context.Context, r io.Reader, limit int, put func(ctx context.Con
 		if buf == nil {
 			buf = make([]byte, block.Size)
 		}
-		n, err := io.ReadFull(r, buf)
+		p, err := next(buf)
 		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		if err != nil && !last {
-			return stop(fmt.Errorf("read at byte %d: %w", length, err))
+			return stop(fmt.Errorf("read at byte %d: %w", cut.Length, err))
 		}
-		if n > 0 {
+		if len(p) > 0 {
 			if i >= limit {
-				return stop(fmt.Errorf("%w: at most %d bytes", ErrTooLarge, int64(limit)*block.Size))
+				return stop(fmt.Errorf("%w: at most %d blocks", ErrTooLarge, limit))
 			}
-			p := buf[:n]
 			whole.Write(p)
-			length += int64(n)
+			cut.Length += int64(len(p))
+			mu.Lock()
+			cut.Entries = append(cut.Entries, Entry{Length: len(p)})
+			mu.Unlock()
 			wg.Go(func() {
 				d := block.Sum(p)
 				mu.Lock()
-				for len(blocks) <= i {
-					blocks = append(blocks, block.Digest{})
-				}
-				blocks[i] = d
+				cut.Entries[i].Digest = d
 				mu.Unlock()
 				if err := put(ctx, d, p); err != nil {
 					cancel(err)
@@ -93,5 +108,6 @@ func split(ctx context.Context, r io.Reader, limit int, put func(ctx context.Con
 	if ctx.Err() != nil {
 		return stop(context.Cause(ctx))
 	}
-	return block.Manifest{Length: length, Blocks: blocks, SHA256: block.Digest(whole.Sum(nil))}, nil
+	cut.SHA256 = block.Digest(whole.Sum(nil))
+	return cut, nil
 }
