@@ -164,6 +164,22 @@ func decodeList(b []byte, length int64) ([]Entry, error) {
 	return entries, nil
 }
 
+// listed reads the digests of a list in either form, whatever the file's length.
+func listed(b []byte) ([]block.Digest, error) {
+	if len(b) < len(listMark) || string(b[:len(listMark)]) != listMark {
+		return DecodeManifest(b)
+	}
+	b = b[len(listMark):]
+	if len(b)%entrySize != 0 || len(b) == 0 {
+		return nil, errors.New("decode list: it is no whole number of blocks")
+	}
+	var out []block.Digest
+	for ; len(b) > 0; b = b[entrySize:] {
+		out = append(out, block.Digest(b[lengthSize:entrySize]))
+	}
+	return out, nil
+}
+
 // Digests are the names of all blocks, in their order.
 func Digests(entries []Entry) []block.Digest {
 	out := make([]block.Digest, len(entries))

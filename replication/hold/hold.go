@@ -26,7 +26,7 @@
 //
 // # Metrics
 //
-//	preau_hold_requests_total{op,result}     requests answered: get, put, missing; ok, absent, damaged, refused, no_space, failed
+//	preau_hold_requests_total{op,result}     requests answered: get, put, missing; ok, filled, absent, damaged, refused, no_space, failed
 //	preau_hold_pushed_blocks_total{result}   blocks sent to other servers by Ensure: ok, failed
 //	preau_hold_fetches_total{result}         blocks asked of other servers: ok, absent, wrong, failed, unkept
 //	preau_hold_fetched_bytes_total           bytes of the blocks fetched from other servers

@@ -78,7 +78,7 @@ func (r *Repairer) named(ctx context.Context, fn func(block.Digest) error, unrea
 			return failed == nil
 		}
 		buf = p
-		digests, err := DecodeManifest(p)
+		digests, err := listed(p)
 		if err != nil {
 			// It is what was agreed on, and it is no list: no server has a better
 			// one.

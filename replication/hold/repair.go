@@ -26,6 +26,10 @@ type Catalogue struct {
 	// themselves (EncodeManifest): these are wanted, and all that they name is.
 	// Wanted need not tell them. Nil if there are none.
 	Lists func(ctx context.Context, fn func(block.Digest) bool) error
+	// Spare tells the digests of lists whose blocks are not wanted here, but not
+	// to be removed if they are here: somebody else has them, far away. Nil if
+	// there are none.
+	Spare func(ctx context.Context, fn func(block.Digest) bool) error
 	// Current reports whether this server has applied all that the region had
 	// committed a moment ago. It is asked often and answers at once.
 	Current func() bool

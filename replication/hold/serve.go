@@ -35,6 +35,12 @@ const (
 // 404, an upload that is too long 413, one that is not what its digest names 422,
 // too many of them 503 and a full disk 507.
 type Server struct {
+	// Fill, if not nil, gets a block that is not here from wherever it may be,
+	// for a file that the one who asks names in the query as "of". It returns
+	// block.ErrNotFound if there is no such file, or the block is not its. Set it
+	// before the first request.
+	Fill func(r *http.Request, d block.Digest, of string) ([]byte, error)
+
 	shelf *Shelf
 	who   func(*http.Request) (identity.Identity, bool)
 	slots chan struct{}
@@ -97,8 +103,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) (result string) {
 		http.Error(w, "the block was damaged, ask another server", http.StatusNotFound)
 		return "damaged"
 	case errors.Is(err, block.ErrNotFound):
-		http.Error(w, "no such block here", http.StatusNotFound)
-		return "absent"
+		return s.fill(w, r, d)
 	case err != nil:
 		return s.broken(w, r, "block not served", d, err)
 	}
@@ -118,6 +123,33 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) (result string) {
 		panic(http.ErrAbortHandler)
 	}
 	return "ok"
+}
+
+// fill answers with a block that is not here yet.
+func (s *Server) fill(w http.ResponseWriter, r *http.Request, d block.Digest) (result string) {
+	of := r.URL.Query().Get("of")
+	if s.Fill == nil || of == "" {
+		http.Error(w, "no such block here", http.StatusNotFound)
+		return "absent"
+	}
+	p, err := s.Fill(r, d, of)
+	switch {
+	case errors.Is(err, block.ErrNotFound):
+		http.Error(w, "no such block here, nor where it came from", http.StatusNotFound)
+		return "absent"
+	case err != nil:
+		if r.Context().Err() == nil {
+			s.shelf.log.InfoContext(r.Context(), "block not filled", "digest", d.String(), "of", of, "err", err)
+		}
+		w.Header().Set("Retry-After", "2")
+		http.Error(w, "the block can't be had just now", http.StatusServiceUnavailable)
+		return "failed"
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("ETag", `"`+d.String()+`"`)
+	w.Header().Set("Cache-Control", "private, max-age=31536000, immutable")
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(p))
+	return "filled"
 }
 
 // watched remembers that its reader failed.

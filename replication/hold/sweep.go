@@ -84,6 +84,9 @@ func (r *Repairer) sweep(ctx context.Context) (removed int, bytes int64, err err
 		// wish.
 		return 0, 0, errNothing
 	}
+	if known, err = r.spared(ctx, known); err != nil {
+		return 0, 0, err
+	}
 	slices.Sort(known)
 	known = slices.Compact(known)
 	for {
@@ -101,6 +104,32 @@ func (r *Repairer) sweep(ctx context.Context) (removed int, bytes int64, err err
 			return removed, bytes, nil
 		}
 	}
+}
+
+// spared adds to known what is to stay though it is not wanted.
+func (r *Repairer) spared(ctx context.Context, known names) (names, error) {
+	if r.catalogue.Spare == nil {
+		return known, nil
+	}
+	var full error
+	var buf []byte
+	err := r.catalogue.Spare(ctx, func(list block.Digest) bool {
+		known = append(known, short(list))
+		if p, err := r.shelf.Read(list, buf); err == nil {
+			buf = p
+			digests, err := listed(p)
+			if err == nil {
+				for _, d := range digests {
+					known = append(known, short(d))
+				}
+			}
+		} // what a list names that is not here can be fetched again
+		if len(known) >= maxNamed {
+			full = errTooMany
+		}
+		return full == nil
+	})
+	return known, errors.Join(err, full)
 }
 
 // aged is a block that is old enough to go.
