@@ -1,0 +1,227 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"preau/cache/block"
+	"preau/replication/catalogue"
+	"preau/replication/central"
+	"preau/replication/hold"
+	"preau/replication/identity"
+)
+
+const (
+	rising      = 3                // deposits on their way at once
+	lookEvery   = 30 * time.Second // at the catalogue, without news
+	complainIn  = 20 * time.Second // a deposit's trouble is written down after it
+	hopeless    = time.Hour        // between tries of one that the centre can't accept
+	riseAgain   = 5 * time.Second  // after an error, at first
+	riseSlowest = 5 * time.Minute
+)
+
+// trouble is what is remembered of a deposit that did not go up.
+type trouble struct {
+	failures int
+	since    time.Time
+	next     time.Time
+}
+
+// bringUp brings deposits up until ctx ends.
+func (u *Uplink) bringUp(ctx context.Context) {
+	troubles := make(map[string]*trouble)
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		next := u.rise(ctx, troubles)
+		wait := time.NewTimer(next)
+		select {
+		case <-ctx.Done():
+		case <-u.pokes:
+		case <-tick.C:
+		case <-wait.C:
+		}
+		wait.Stop()
+	}
+}
+
+// rise tries all deposits that are due, and says when the next one is.
+func (u *Uplink) rise(ctx context.Context, troubles map[string]*trouble) time.Duration {
+	var due []catalogue.Deposit
+	waiting := 0
+	next := lookEvery
+	known := make(map[string]bool)
+	err := u.region.Deposits(ctx, func(d catalogue.Deposit) bool {
+		waiting++
+		known[d.ID] = true
+		if t := troubles[d.ID]; t != nil && time.Until(t.next) > 0 {
+			next = min(next, time.Until(t.next))
+			return true
+		}
+		due = append(due, d)
+		return len(due) < 1000
+	})
+	if err != nil {
+		u.log.WarnContext(ctx, "deposits could not be listed", "err", err)
+		return riseAgain
+	}
+	for id := range troubles {
+		if !known[id] {
+			delete(troubles, id)
+		}
+	}
+	u.met.waiting.Set(float64(waiting))
+	var (
+		mu    sync.Mutex
+		wg    sync.WaitGroup
+		slots = make(chan struct{}, rising)
+	)
+	for _, d := range due {
+		select {
+		case <-ctx.Done():
+			wg.Wait()
+			return 0
+		case slots <- struct{}{}:
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			err := u.up(ctx, d)
+			if ctx.Err() != nil {
+				return
+			}
+			mu.Lock()
+			t := troubles[d.ID]
+			if err == nil {
+				delete(troubles, d.ID)
+				mu.Unlock()
+				return
+			}
+			if t == nil {
+				t = &trouble{since: time.Now()}
+				troubles[d.ID] = t
+			}
+			t.failures++
+			pause := min(riseAgain<<min(t.failures-1, 8), riseSlowest)
+			if errors.Is(err, central.ErrInvalid) {
+				pause = hopeless
+			}
+			t.next = time.Now().Add(pause)
+			complain := time.Since(t.since) >= complainIn || errors.Is(err, central.ErrInvalid)
+			mu.Unlock()
+			u.log.WarnContext(ctx, "a deposit waits for the centre", "deposit", d.ID, "school", string(d.School), "again_in", pause, "err", err)
+			if complain {
+				u.complain(ctx, d, reason(err))
+			}
+		})
+	}
+	wg.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	for _, t := range troubles {
+		next = min(next, max(time.Until(t.next), 100*time.Millisecond))
+	}
+	return next
+}
+
+// reason is what a school is told of an error.
+func reason(err error) string {
+	switch {
+	case answered(err):
+		return err.Error()
+	case errors.Is(err, block.ErrNotFound):
+		return "the region's servers are looking for a part of the file"
+	}
+	return "the region's servers can't reach the centre"
+}
+
+// complain writes down why a deposit is not kept yet, once.
+func (u *Uplink) complain(ctx context.Context, d catalogue.Deposit, why string) {
+	if len(why) > 500 {
+		why = why[:500]
+	}
+	if d.Waiting == why {
+		return
+	}
+	d.Waiting = why
+	op, err := catalogue.NewPut(d)
+	if err == nil {
+		err = u.region.Submit(ctx, op)
+	}
+	if err != nil && ctx.Err() == nil {
+		u.log.WarnContext(ctx, "why a deposit waits could not be written down", "deposit", d.ID, "err", err)
+	}
+}
+
+// up brings one deposit up, and has the region write down that it is kept.
+func (u *Uplink) up(ctx context.Context, d catalogue.Deposit) error {
+	entries, err := u.entries(ctx, d)
+	if err != nil {
+		return err
+	}
+	state, err := u.client.Push(ctx, central.Deposit{
+		ID: d.ID, Region: u.region.ID(), School: d.School, Box: identity.Name(d.Box), Name: d.Filename, Length: d.Length,
+		SHA256: d.SHA256, At: d.At, Meta: central.Meta{
+			Title: d.Title, Description: d.Description, Collection: d.Collection, ContentType: d.ContentType,
+		},
+	}, func(ctx context.Context, off int64, n int) ([]byte, error) { return u.part(ctx, entries, off, n) }, nil)
+	if ctx.Err() == nil {
+		u.heard(err)
+	}
+	if err == nil && !state.Kept {
+		err = errors.New("the centre does not say that it keeps it")
+	}
+	if err != nil {
+		u.met.deposits.WithLabelValues("failed").Inc()
+		return err
+	}
+	u.met.deposits.WithLabelValues("kept").Inc()
+	d.Kept, d.Bucket, d.Key, d.ETag, d.KeptAt, d.Waiting = true, state.Bucket, state.Key, state.ETag, time.Now().UTC(), ""
+	op, err := catalogue.NewPut(d)
+	if err != nil {
+		return err
+	}
+	return u.region.Submit(ctx, op)
+}
+
+func (u *Uplink) entries(ctx context.Context, d catalogue.Deposit) ([]hold.Entry, error) {
+	if d.Manifest.IsZero() {
+		var out []hold.Entry
+		for i, digest := range d.Blocks {
+			out = append(out, hold.Entry{Digest: digest, Length: block.BlockLen(d.Length, i)})
+		}
+		return out, nil
+	}
+	p, err := u.region.Read(ctx, d.Manifest)
+	if err != nil {
+		return nil, fmt.Errorf("list of the deposit's blocks: %w", err)
+	}
+	return hold.DecodeList(p, d.Length)
+}
+
+// part puts n bytes together from the blocks that they lie in.
+func (u *Uplink) part(ctx context.Context, entries []hold.Entry, off int64, n int) ([]byte, error) {
+	out := make([]byte, 0, n)
+	at := int64(0)
+	for _, e := range entries {
+		from, to := at, at+int64(e.Length)
+		at = to
+		if to <= off || from >= off+int64(n) {
+			continue
+		}
+		p, err := u.region.Read(ctx, e.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("block of the deposit: %w", err)
+		}
+		if len(p) != e.Length {
+			return nil, fmt.Errorf("block %s has %d bytes, want %d", e.Digest, len(p), e.Length)
+		}
+		out = append(out, p[max(0, off-from):min(int64(len(p)), off+int64(n)-from)]...)
+	}
+	if len(out) != n {
+		return nil, fmt.Errorf("the blocks have %d of %d bytes", len(out), n)
+	}
+	return out, nil
+}

@@ -1,0 +1,249 @@
+package uplink_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"preau/cache/block"
+	"preau/replication/catalogue"
+	"preau/replication/central"
+	"preau/replication/central/store"
+	"preau/replication/hold"
+	"preau/replication/identity"
+)
+
+const school = identity.School("0690001A")
+
+func noise(seed byte, n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b) // never fails
+	return b
+}
+
+func TestABucketBecomesResources(t *testing.T) {
+	g, r := newGateway(t), newRegion(t)
+	begin(t, r, g)
+	o := g.publish("6e/Leçon d'été.pdf", noise(1, 3<<20), central.Meta{
+		Title: "Été", Collection: "Français 6e", ContentType: "application/pdf", Audience: []identity.School{school},
+	})
+	g.publish("empty.txt", nil, central.Meta{})
+	until(t, "two resources", func() bool { return len(list[catalogue.Resource](r, catalogue.KindResource)) == 2 })
+	got, ok, err := r.Resource(central.ResourceID("lecons", o.Key))
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if got.Filename != "Leçon d'été.pdf" || got.Title != "Été" || got.Collection != "francais-6e" || got.SHA256 != o.SHA256 ||
+		got.ETag != o.ETag || !got.Modified.Equal(o.Modified) || got.Manifest != o.List || !got.Listed || got.Bucket != "lecons" || got.Key != o.Key ||
+		len(got.Audience) != 1 {
+		t.Errorf("%+v", got)
+	}
+	// Another version, then none.
+	v2 := g.publish(o.Key, noise(2, 1<<20), central.Meta{Collection: "Français 6e"})
+	until(t, "the new version", func() bool {
+		got, _, err := r.Resource(central.ResourceID("lecons", o.Key))
+		return err == nil && got.SHA256 == v2.SHA256
+	})
+	g.remove(o.Key)
+	until(t, "its end", func() bool { return len(list[catalogue.Resource](r, catalogue.KindResource)) == 1 })
+	until(t, "the place written down", func() bool { s, _, _ := r.Source("lecons"); return s.Seq == 4 && s.Epoch == "one" })
+}
+
+func TestAnotherUplinkGoesOnWhereOneWas(t *testing.T) {
+	g, r := newGateway(t), newRegion(t)
+	for i := range 450 {
+		g.publish(fmt.Sprintf("f%03d", i), []byte{1}, central.Meta{})
+	}
+	t.Run("first", func(t *testing.T) {
+		begin(t, r, g)
+		until(t, "the history", func() bool { s, _, _ := r.Source("lecons"); return s.Seq == 450 })
+	})
+	index := r.index
+	g.publish("more", []byte{2}, central.Meta{})
+	begin(t, r, g)
+	until(t, "one more", func() bool { s, _, _ := r.Source("lecons"); return s.Seq == 451 })
+	if n := r.index - index; n != 2 {
+		t.Errorf("%d commands for one change, want it and its place", n)
+	}
+}
+
+func TestWhatIsNotInANewHistoryIsGone(t *testing.T) {
+	g, r := newGateway(t), newRegion(t)
+	for i := range 5 {
+		g.publish(fmt.Sprintf("old%d", i), []byte{1}, central.Meta{})
+	}
+	begin(t, r, g)
+	until(t, "the old history", func() bool { s, _, _ := r.Source("lecons"); return s.Seq == 5 })
+	g.mu.Lock()
+	g.epoch, g.changes = "two", nil
+	g.mu.Unlock()
+	g.publish("old3", []byte{1}, central.Meta{})
+	g.publish("new", []byte{1}, central.Meta{})
+	until(t, "the new history", func() bool { s, _, _ := r.Source("lecons"); return s.Epoch == "two" && s.Seq == 2 })
+	var keys []string
+	for _, res := range list[catalogue.Resource](r, catalogue.KindResource) {
+		keys = append(keys, res.Key)
+	}
+	if len(keys) != 2 {
+		t.Errorf("%v are left, want old3 and new", keys)
+	}
+}
+
+func TestWhatIsNotSignedIsLeftOut(t *testing.T) {
+	g, r := newGateway(t), newRegion(t)
+	other := newGateway(t)
+	forged := other.publish("a", []byte("forged"), central.Meta{})
+	g.tell(other.changes[0], nil)
+	g.publish("b", []byte("b"), central.Meta{Title: strings.Repeat("x", 4000)}) // more than a title may be
+	g.publish("c", []byte("c"), central.Meta{})
+	begin(t, r, g)
+	until(t, "the history", func() bool { s, _, _ := r.Source("lecons"); return s.Seq == 3 })
+	if _, there, _ := r.Resource(central.ResourceID("lecons", forged.Key)); there {
+		t.Error("a forged change was taken")
+	}
+	if n := len(list[catalogue.Resource](r, catalogue.KindResource)); n != 2 {
+		t.Errorf("%d resources, want b, for all its title, and c", n)
+	}
+}
+
+func TestABlockCrossesOnce(t *testing.T) {
+	g, r := newGateway(t), newRegion(t)
+	u := begin(t, r, g)
+	body := noise(3, 3<<20)
+	o := g.publish("film", body, central.Meta{})
+	id := central.ResourceID("lecons", o.Key)
+	until(t, "the resource", func() bool { _, ok, _ := r.Resource(id); return ok })
+	entries, err := hold.DecodeList(g.lists[o.List], o.Length)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 40 {
+		wg.Go(func() {
+			var got []byte
+			for _, e := range entries {
+				p, err := u.Fill(t.Context(), e.Digest, id, false)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got = append(got, p...)
+				if err := r.Keep(t.Context(), e.Digest, p); err != nil {
+					t.Error(err)
+				}
+			}
+			if !bytes.Equal(got, body) {
+				t.Error("other bytes")
+			}
+		})
+	}
+	wg.Wait()
+	// Those who come when a fetch has just ended find the block on the shelf in
+	// real life; here each may ask once more.
+	if n := g.bodies.Load(); n < int64(len(entries)) || n > 3*int64(len(entries)) {
+		t.Errorf("%d fetches of %d blocks by 40 readers", n, len(entries))
+	}
+	if _, err := u.Fill(t.Context(), block.Sum([]byte("none of its")), id, false); !errors.Is(err, block.ErrNotFound) {
+		t.Errorf("a block of something else: %v", err)
+	}
+	if _, err := u.Fill(t.Context(), entries[0].Digest, "c-none", false); !errors.Is(err, block.ErrNotFound) {
+		t.Errorf("a block of nothing: %v", err)
+	}
+	// Another server's turn.
+	before := g.bodies.Load()
+	r.owner, r.ask = "beta", func(d block.Digest) ([]byte, error) { return r.Read(t.Context(), d) }
+	if _, err := u.Fill(t.Context(), entries[0].Digest, id, false); err != nil || g.bodies.Load() != before {
+		t.Errorf("another server was not asked (%v)", err)
+	}
+	r.ask = func(block.Digest) ([]byte, error) { return nil, errors.New("away") }
+	if _, err := u.Fill(t.Context(), entries[0].Digest, id, false); err != nil || g.bodies.Load() != before+1 {
+		t.Errorf("a server that is away was not passed over (%v)", err)
+	}
+}
+
+// deposited puts a deposit as a box has the region put it.
+func deposited(t *testing.T, r *region, id, name string, body []byte) catalogue.Deposit {
+	t.Helper()
+	cut, err := hold.SplitContent(t.Context(), bytes.NewReader(body), int64(len(body)), r.Keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := catalogue.Deposit{
+		ID: id, School: school, Box: "library-1", Filename: name, ContentType: "text/plain", At: time.UnixMilli(1e12).UTC(),
+		Length: cut.Length, SHA256: cut.SHA256,
+	}
+	if len(cut.Entries) > 0 {
+		raw, err := hold.EncodeList(cut.Entries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Manifest, d.Listed = block.Sum(raw), true
+		if err := r.Keep(t.Context(), d.Manifest, raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	op, err := catalogue.NewPut(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Submit(t.Context(), op); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestDepositsGoUp(t *testing.T) {
+	g, r := newGateway(t), newRegion(t)
+	bodies := map[string][]byte{"d-1": noise(4, 9<<20), "d-2": []byte("small"), "d-3": {}}
+	for id, body := range bodies {
+		deposited(t, r, id, id+".txt", body)
+	}
+	u := begin(t, r, g)
+	u.Poke()
+	until(t, "all kept", func() bool {
+		kept := 0
+		for _, d := range list[catalogue.Deposit](r, catalogue.KindDeposit) {
+			if d.Kept {
+				kept++
+			}
+		}
+		return kept == 3
+	})
+	for _, d := range list[catalogue.Deposit](r, catalogue.KindDeposit) {
+		body, info, err := g.store.Get(t.Context(), d.Bucket, d.Key, 0, -1, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := new(bytes.Buffer)
+		if _, err := got.ReadFrom(body); err != nil || body.Close() != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got.Bytes(), bodies[d.ID]) || info.ETag != d.ETag || d.KeptAt.IsZero() {
+			t.Errorf("%s is not what was deposited", d.ID)
+		}
+	}
+}
+
+func TestADepositWaitsAndGoesOn(t *testing.T) {
+	g, r := newGateway(t), newRegion(t)
+	g.hurdle = func() error { return fmt.Errorf("%w: %w", central.ErrInvalid, store.ErrFull) }
+	deposited(t, r, "d-1", "a.txt", []byte("a"))
+	u := begin(t, r, g)
+	u.Poke()
+	waiting := func() string {
+		d, _, err := get[catalogue.Deposit](r, catalogue.KindDeposit, "d-1")
+		if err != nil {
+			t.Error(err)
+		}
+		return d.Waiting
+	}
+	until(t, "the reason", func() bool { return strings.Contains(waiting(), "full") })
+	if d, _, _ := get[catalogue.Deposit](r, catalogue.KindDeposit, "d-1"); d.Kept {
+		t.Error("it is said to be kept")
+	}
+}
