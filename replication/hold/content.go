@@ -41,9 +41,13 @@ type Cut struct {
 }
 
 // SplitContent is Split with cuts where the content says, of a file of size
-// bytes. It fails with io.ErrUnexpectedEOF if r has not that many.
+// bytes. It fails with io.ErrUnexpectedEOF if r has not that many. A size below
+// 0 is not known: r is read to its end, and fails with ErrTooLarge if that is
+// further than a list can tell.
 func SplitContent(ctx context.Context, r io.Reader, size int64, put func(ctx context.Context, d block.Digest, p []byte) error) (Cut, error) {
-	r = io.LimitReader(r, size+1) // one more shows that there is more
+	if size >= 0 {
+		r = io.LimitReader(r, size+1) // one more shows that there is more
+	}
 	next := func(buf []byte) ([]byte, error) {
 		n, err := io.ReadFull(r, buf)
 		return buf[:n], err
@@ -59,7 +63,7 @@ func SplitContent(ctx context.Context, r io.Reader, size int64, put func(ctx con
 		}
 	}
 	cut, err := pieces(ctx, limit, put, next)
-	if err == nil && cut.Length != size {
+	if err == nil && size >= 0 && cut.Length != size {
 		return Cut{}, fmt.Errorf("split: %w: %d bytes or more, want %d", io.ErrUnexpectedEOF, cut.Length, size)
 	}
 	return cut, err
