@@ -94,11 +94,16 @@ func (x *exchange) lineUp() bool { return x.site.Upstream.State().Up }
 // 9111 §4.1).
 func (x *exchange) selectVariant(set object.Set) *object.Object {
 	for _, o := range set {
-		if rfc9111.VaryKey(o.VaryNames, x.r.Header) == o.VaryKey {
+		if x.matches(o) {
 			return o
 		}
 	}
 	return nil
+}
+
+// matches reports whether o is the variant that the request selects.
+func (x *exchange) matches(o *object.Object) bool {
+	return rfc9111.VaryKey(o.VaryNames, x.r.Header) == o.VaryKey
 }
 
 // response is o as rfc9111 knows it.
@@ -153,6 +158,11 @@ func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool
 			result = resultRevalidated
 		}
 		return x.serve(f.object, cs, result, false)
+	case f.object != nil && !f.lone && !x.varied && !x.matches(f.object):
+		// Another variant. Now that it is known what the answer varies by, those
+		// who want the same one wait for one fetch.
+		x.varied = true
+		return false
 	case errors.Is(f.err, context.Canceled) && x.h.ctx.Err() == nil:
 		return false // everybody else had left before we came
 	case f.err != nil || f.failure:
@@ -222,7 +232,7 @@ func zeroIfNil(d *rfc9111.Decision) rfc9111.Decision {
 // who is asking, the origin might have answered another user differently.
 func (x *exchange) mayShare(f *flight) bool {
 	o := f.object
-	if f.lone || rfc9111.VaryKey(o.VaryNames, x.r.Header) != o.VaryKey {
+	if f.lone || !x.matches(o) {
 		return false
 	}
 	if x.decide(o, time.Now()).Use == rfc9111.Fresh {

@@ -80,6 +80,7 @@ func TestHerdOfManyLanguagesGetsEachItsOwn(t *testing.T) {
 	for i, r := range w.herd(40, func(i int) reply { return w.get("/a", "Accept-Language", langs[i%4]) }) {
 		w.want(r, 200, "in "+langs[i%4])
 	}
+	w.wantAsked(len(langs))
 }
 
 func TestNotModifiedFromStore(t *testing.T) {

@@ -70,6 +70,7 @@ func TestAPurgeInTheMiddleOfAFetch(t *testing.T) {
 		all.Go(func() { before[i] = w.get("/a") })
 	}
 	<-arrived
+	w.waiting(len(before))
 	w.purge(0, w.store.Marker().Exact("site", "/a"))
 	w.want(w.get("/a"), 200, "v2") // does not wait for the first
 	close(release)

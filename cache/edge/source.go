@@ -174,7 +174,9 @@ func (s *source) gone() {
 // replace stores the version that came instead, from the answer that told of
 // it, so that none of its bytes crosses the line again.
 func (s *source) replace(resp *http.Response, got rfc9111.Response, untie func() bool) {
-	s.gone()
+	// Not before its place is taken: whoever comes in between would ask the site
+	// for what is on its way.
+	defer s.gone()
 	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: s.t.url, Header: s.t.client}, got, s.t.site.Rules)
 	if !verdict.Store || resp.StatusCode == http.StatusPartialContent {
 		return

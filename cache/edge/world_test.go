@@ -3,6 +3,7 @@ package edge_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -99,6 +100,7 @@ type world struct {
 	dir   string
 	http  *http.Client
 
+	metrics   *prometheus.Registry // of the store
 	stopStore func()
 }
 
@@ -155,7 +157,8 @@ func (w *world) openStore() {
 	cfg := storage.DefaultConfig(w.dir, 96<<20)
 	// Origins that never give what is missing should not hold the tests up.
 	cfg.Fill.Patience = 3 * time.Second
-	s, err := storage.Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	w.metrics = prometheus.NewRegistry()
+	s, err := storage.Open(cfg, slog.New(slog.DiscardHandler), w.metrics)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -187,11 +190,17 @@ func (w *world) lineUp() {
 
 func (w *world) until(ok func() bool, what string) {
 	w.t.Helper()
-	for end := time.Now().Add(8 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatal(what)
 		}
 	}
+}
+
+// waiting returns when n requests wait for the origin's answer.
+func (w *world) waiting(n int) {
+	w.t.Helper()
+	w.until(func() bool { return w.edge.Waiting() == n }, "they never came")
 }
 
 // reply is a response that was read whole.
@@ -212,7 +221,7 @@ func (w *world) get(path string, header ...string) reply {
 
 func (w *world) do(method, path string, body io.Reader, header ...string) reply {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, w.front.URL+path, body)
 	if err != nil {
@@ -280,15 +289,21 @@ func (w *world) wantAsked(n int) []*http.Request {
 	return got
 }
 
+// fewer is n, or short if the tests are to be short: the race detector pays for
+// each byte that is copied.
+func fewer(n, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return n
+}
+
 // noise is n bytes that are always the same for one seed.
 func noise(n int, seed uint64) []byte {
 	src := rand.New(rand.NewPCG(seed, 1))
 	b := make([]byte, n)
 	for i := 0; i+8 <= n; i += 8 {
-		v := src.Uint64()
-		for j := range 8 {
-			b[i+j] = byte(v >> (8 * j))
-		}
+		binary.LittleEndian.PutUint64(b[i:], src.Uint64())
 	}
 	return b
 }

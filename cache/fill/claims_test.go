@@ -16,13 +16,22 @@ import (
 
 const mb = int64(block.Size)
 
+// fewer is n, or short if the tests are to be short: the race detector pays for
+// each byte that is copied.
+func fewer[N int | int64](n, short N) N {
+	if testing.Short() {
+		return short
+	}
+	return n
+}
+
 // TestOneFetchManyReaders: each byte crosses the line once, for any number of
 // readers, whole or ranged, together or spread.
 func TestOneFetchManyReaders(t *testing.T) {
 	for _, readers := range []int{1, 40, 500} {
 		size := 2*int(mb) + 12345
 		if readers > 100 {
-			size = 200_007
+			size = fewer(200_007, 80_007)
 		}
 		for _, spread := range []time.Duration{0, 2 * time.Second} {
 			for _, ranged := range []bool{false, true} {
@@ -53,6 +62,9 @@ func TestOneFetchManyReaders(t *testing.T) {
 						bd.quiet(o)
 						if sent := o.sent(); sent != int64(size) {
 							t.Errorf("the source sent %d bytes of %d: %.4f", sent, size, float64(sent)/float64(size))
+						}
+						if asked := o.asked(); !ranged && len(asked) != 1 {
+							t.Errorf("the source was asked for %v", asked)
 						}
 						if m := bd.saved(); !m.Complete() || m.SHA256 != block.Sum(o.data) {
 							t.Errorf("saved: complete %v, digest right %v %v", m.Complete(), m.SHA256 == block.Sum(o.data), m.SHA256)
@@ -104,7 +116,10 @@ func (f *firstByte) Write(p []byte) (int, error) {
 
 func TestASeekIsFetchedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const size = 30 * mb
+		size, seeks := 30*mb, []int64{24 * mb, 12*mb + 77, 28 * mb}
+		if testing.Short() {
+			size, seeks = 16*mb, []int64{12 * mb, 9*mb + 77, 14 * mb}
+		}
 		bd, o := newBed(t, 0), newOrigin(int(size))
 		o.bits, o.latency = 20e6, 30*time.Millisecond
 		b := bd.body(o)
@@ -122,7 +137,7 @@ func TestASeekIsFetchedAtOnce(t *testing.T) {
 				t.Errorf("the beginning came after %v: nobody waits for the end to get it", d)
 			}
 		})
-		for _, from := range []int64{24 * mb, 12*mb + 77, 28 * mb} {
+		for _, from := range seeks {
 			time.Sleep(time.Second)
 			wg.Go(func() {
 				var w firstByte
@@ -152,11 +167,11 @@ func TestTheClassSurvivesTheSource(t *testing.T) {
 	for name, weak := range map[string]bool{"ranges": false, "no ranges, unproven": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const size = 8*mb + 5
+				size := fewer(8*mb, 4*mb) + 5
 				bd, o := newBed(t, 0), newOrigin(int(size))
 				o.bits, o.weak, o.noRanges = 20e6, weak, weak
 				var wg sync.WaitGroup
-				for i := range 40 {
+				for i := range fewer(40, 12) {
 					wg.Go(func() {
 						time.Sleep(time.Duration(i) * 10 * time.Millisecond)
 						bd.mustGet(o, 0, -1)
@@ -174,7 +189,7 @@ func TestTheClassSurvivesTheSource(t *testing.T) {
 				}
 				synctest.Wait()
 				bd.quiet(o)
-				most := int64(size) * 102 / 100
+				most := size * 102 / 100
 				if weak {
 					most += before
 				}
@@ -311,7 +326,7 @@ func TestAllLeave(t *testing.T) {
 	for name, restart := range map[string]bool{"same box": false, "after a restart": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const size = 20*mb + 999
+				size := fewer(20*mb, 12*mb) + 999
 				bd, o := newBed(t, 0), newOrigin(int(size))
 				o.bits = 20e6
 				ctx, leave := context.WithTimeout(t.Context(), 3*time.Second)
@@ -365,8 +380,9 @@ func TestWorthFinishing(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				bd, o := newBed(t, 0), newOrigin(int(20*mb))
-				o.bits = 0.8e6 // 210 s in all
+				size := fewer(20*mb, 5*mb)
+				bd, o := newBed(t, 0), newOrigin(int(size))
+				o.bits = float64(size*8) / 210 // 210 s in all
 				var wg sync.WaitGroup
 				begin := time.Now()
 				for i := range tt.readers {
@@ -409,17 +425,18 @@ func (g *gate) Write(p []byte) (int, error) {
 
 func TestASlowReaderHoldsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bd, o := newBed(t, 0), newOrigin(int(10*mb))
+		size := fewer(10*mb, 7*mb)
+		bd, o := newBed(t, 0), newOrigin(int(size))
 		o.bits = 20e6
 		b := bd.body(o)
 		open := make(chan struct{})
 		var slow, wg sync.WaitGroup
-		for range 10 {
+		for range fewer(10, 4) {
 			slow.Go(func() {
 				r := b.NewReader(0, -1)
 				defer r.Close()
 				w := &gate{checker{want: o.data}, open}
-				if _, err := r.CopyTo(t.Context(), w); err != nil || int64(w.n) != 10*mb {
+				if _, err := r.CopyTo(t.Context(), w); err != nil || int64(w.n) != size {
 					t.Errorf("slow: %d bytes, %v", w.n, err)
 				}
 			})
@@ -442,7 +459,7 @@ func TestASlowReaderHoldsNobody(t *testing.T) {
 		b.Release()
 		synctest.Wait()
 		bd.quiet(o)
-		if o.sent() != 10*mb {
+		if o.sent() != size {
 			t.Errorf("sent %d", o.sent())
 		}
 		bd.m.Close()

@@ -18,7 +18,10 @@ const mostLosses = 64
 // one, another try later, or nothing.
 func (b *Body) ended(s *segment, err error) {
 	b.mu.Lock()
+	// Not before it is out of segs: whoever saw one that is over, and nothing
+	// decided yet, would have the same fetched once more.
 	delete(b.segs, s)
+	s.cancel()
 	if b.spec.Closed {
 		for r := range b.readers {
 			r.nudge() // nothing more will come

@@ -91,7 +91,7 @@ func (p planner) plan(have spans, length int64, flying []flight, wants []want) [
 func (p planner) served(have spans, flying []flight, pos int64, waiting bool) bool {
 	near := flight{pos: -1}
 	for _, f := range flying {
-		// Of two at one place one has come to its end, and is not told of yet.
+		// Of two at one place the one that goes further.
 		if f.pos <= pos && (f.pos > near.pos || f.pos == near.pos && f.to > near.to) {
 			near = f
 		}

@@ -25,7 +25,7 @@ var (
 // segment is one fetch under way. pos and to are guarded by the body's lock.
 type segment struct {
 	ctx    context.Context
-	cancel context.CancelFunc
+	quit   context.CancelCauseFunc
 	silent *time.Timer // ends it when nothing comes
 	asked  int64       // the first byte it was asked for
 	until  int64       // and where it was asked to end; endless if it was not
@@ -40,29 +40,66 @@ type segment struct {
 
 // Feed hands the body a stream that is already open: the answer that told what
 // the body is. The stream is closed in any case.
-func (b *Body) Feed(st *Stream) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (b *Body) Feed(st *Stream) { b.Expect(st).Feed() }
+
+// Expected is a fetch that a body counts on and that has not begun.
+type Expected struct {
+	b  *Body
+	s  *segment // nil if the body takes no more
+	st *Stream
+}
+
+// Expect announces a stream that is already open: whoever reads from now on
+// waits for it instead of having the same fetched once more. Feed begins it, or
+// Drop gives the body up; one of the two must follow, once, and soon.
+func (b *Body) Expect(st *Stream) *Expected {
 	to := endless
 	if st.To >= 0 {
 		to = st.To
 	}
-	b.begin(st.From, to, st)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return &Expected{b, b.enter(st.From, to), st}
+}
+
+// Feed begins the fetch. The stream is closed in any case.
+func (e *Expected) Feed() {
+	if e.s == nil {
+		_ = e.st.Body.Close() // never read
+		return
+	}
+	go e.b.run(e.s, e.st)
+}
+
+// Drop gives the body up for the reason why. The stream stays the caller's, and
+// nothing of the body is asked of the source.
+func (e *Expected) Drop(why error) {
+	if e.s == nil {
+		return
+	}
+	defer e.b.m.work.Done()
+	defer e.b.m.metrics.fetching.Dec()
+	e.b.fail(fmt.Errorf("%w: %w", ErrUnavailable, why))
+	e.b.ended(e.s, context.Canceled)
 }
 
 // begin starts a fetch of from..to. Callers hold b.mu.
-func (b *Body) begin(from, to int64, st *Stream) {
+func (b *Body) begin(from, to int64) {
+	if s := b.enter(from, to); s != nil {
+		go b.run(s, nil)
+	}
+}
+
+func (s *segment) cancel() { s.quit(nil) }
+
+// enter puts a fetch of from..to among those under way, which run or Drop takes
+// it from again; nil if the body takes no more. Callers hold b.mu.
+func (b *Body) enter(from, to int64) *segment {
 	if b.err != nil || !b.m.start() {
-		if st != nil {
-			_ = st.Body.Close() // never read
-		}
-		return
+		return nil
 	}
 	s := &segment{asked: from, until: to, pos: from, to: to, repeats: -1}
-	var cancel context.CancelCauseFunc
-	s.ctx, cancel = context.WithCancelCause(b.m.ctx)
-	s.cancel = func() { cancel(nil) }
-	s.silent = time.AfterFunc(b.m.cfg.Patience, func() { cancel(errSilent) })
+	s.ctx, s.quit = context.WithCancelCause(b.m.ctx)
 	if b.segs == nil {
 		b.segs = map[*segment]struct{}{}
 	}
@@ -73,20 +110,23 @@ func (b *Body) begin(from, to int64, st *Stream) {
 	if len(b.have) > 0 {
 		b.m.metrics.resumes.Inc()
 	}
-	go func() {
-		defer b.m.work.Done()
-		defer b.m.metrics.fetching.Dec()
-		err := b.fetch(s, st)
-		s.silent.Stop()
-		if s.ctx.Err() != nil && !errors.Is(err, ErrChanged) {
-			err = context.Cause(s.ctx)
-		}
-		s.cancel()
-		if s.repeated != nil {
-			whole.Put(s.repeated)
-		}
-		b.ended(s, err)
-	}()
+	return s
+}
+
+// run carries s out, and what follows from its end.
+func (b *Body) run(s *segment, st *Stream) {
+	defer b.m.work.Done()
+	defer b.m.metrics.fetching.Dec()
+	s.silent = time.AfterFunc(b.m.cfg.Patience, func() { s.quit(errSilent) })
+	err := b.fetch(s, st)
+	s.silent.Stop()
+	if s.ctx.Err() != nil && !errors.Is(err, ErrChanged) {
+		err = context.Cause(s.ctx)
+	}
+	if s.repeated != nil {
+		whole.Put(s.repeated)
+	}
+	b.ended(s, err)
 }
 
 // fetch brings the bytes of s.
@@ -101,6 +141,7 @@ func (b *Body) fetch(s *segment, st *Stream) error {
 			return err
 		}
 	}
+	s.silent.Stop()                        // a wait for memory or the disk is not the source's silence
 	defer func() { _ = st.Body.Close() }() // read to where it was needed
 	// A stream that gives nothing would hold Read for ever: closing its body is
 	// what ends it when the fetch is cancelled.

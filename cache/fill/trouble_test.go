@@ -105,7 +105,7 @@ func TestPiecesThatAreGone(t *testing.T) {
 
 func TestNoSpace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const size = 30*mb + 5
+		size := fewer(30*mb, 12*mb) + 5
 		bd, o := newBed(t, 3*mb+mb/2), newOrigin(int(size))
 		o.bits = 100e6
 		b := bd.body(o)
@@ -120,7 +120,7 @@ func TestNoSpace(t *testing.T) {
 			}
 		})
 		begin := time.Now()
-		for i := range 10 {
+		for i := range fewer(10, 4) {
 			wg.Go(func() {
 				time.Sleep(time.Duration(i) * time.Millisecond)
 				bd.mustGet(o, 0, -1)
@@ -153,13 +153,16 @@ func TestNoSpace(t *testing.T) {
 
 func TestCloseInEveryState(t *testing.T) {
 	states := map[string]func(*bed, *origin){
-		"nothing begun":          func(*bed, *origin) {},
-		"fetching":               func(_ *bed, o *origin) { o.set(func() { o.bits = 1e6 }) },
-		"source silent":          func(_ *bed, o *origin) { o.set(func() { o.silent = true }) },
-		"source away":            func(_ *bed, o *origin) { o.goAway() },
-		"source failing":         func(_ *bed, o *origin) { o.set(func() { o.down = true }) },
-		"broken in the middle":   func(_ *bed, o *origin) { o.set(func() { o.dieAfter = 2*mb + 5 }) },
-		"disk full":              func(bd *bed, o *origin) { bd.cfg.SaveEvery = 1; o.set(func() { o.bits = 100e6 }) },
+		"nothing begun":        func(*bed, *origin) {},
+		"fetching":             func(_ *bed, o *origin) { o.set(func() { o.bits = 1e6 }) },
+		"source silent":        func(_ *bed, o *origin) { o.set(func() { o.silent = true }) },
+		"source away":          func(_ *bed, o *origin) { o.goAway() },
+		"source failing":       func(_ *bed, o *origin) { o.set(func() { o.down = true }) },
+		"broken in the middle": func(_ *bed, o *origin) { o.set(func() { o.dieAfter = 2*mb + 5 }) },
+		"disk full": func(bd *bed, o *origin) {
+			bd.cfg.SaveEvery = 1
+			o.set(func() { o.bits = float64(fewer(100_000_000, 25_000_000)) })
+		},
 		"opening":                func(_ *bed, o *origin) { o.set(func() { o.latency = time.Hour }) },
 		"without length":         func(_ *bed, o *origin) { o.set(func() { o.bits, o.noLength = 1e6, true }) },
 		"without ranges, broken": func(_ *bed, o *origin) { o.set(func() { o.noRanges, o.weak, o.dieAfter = true, true, mb+7 }) },
@@ -171,7 +174,7 @@ func TestCloseInEveryState(t *testing.T) {
 				if name == "disk full" {
 					limit = mb
 				}
-				bd, o := newBed(t, limit), newOrigin(int(20*mb))
+				bd, o := newBed(t, limit), newOrigin(int(fewer(20*mb, 6*mb)))
 				prepare(bd, o)
 				b := bd.body(o)
 				var wg sync.WaitGroup
@@ -320,36 +323,37 @@ func TestLoad(t *testing.T) {
 // TestLies: a source whose word can't be relied on never makes a wrong body,
 // nor an endless storm of requests.
 func TestLies(t *testing.T) {
+	size := fewer(8*mb, 5*mb)
 	tests := map[string]struct {
 		lie         func(*origin)
 		whole, seek error
-		most        int64 // bytes, of 8 MiB
+		most        int64 // bytes, of size
 	}{
-		"says ranges, begins at 0":  {func(o *origin) { o.atZero = true }, nil, nil, 8 * mb},
-		"the body is longer":        {func(o *origin) { o.total = 9 * mb }, ErrUnavailable, nil, 8 * mb},
-		"the body is shorter":       {func(o *origin) { o.total = 7 * mb }, ErrUnavailable, nil, 0},
-		"breaks at every 300000":    {func(o *origin) { o.dieEach = 300_000 }, nil, nil, 8 * mb},
-		"never says how long it is": {func(o *origin) { o.noLength = true }, nil, nil, 8 * mb},
+		"says ranges, begins at 0":  {func(o *origin) { o.atZero = true }, nil, nil, size},
+		"the body is longer":        {func(o *origin) { o.total = size + mb }, ErrUnavailable, nil, size},
+		"the body is shorter":       {func(o *origin) { o.total = size - mb }, ErrUnavailable, nil, 0},
+		"breaks at every 300000":    {func(o *origin) { o.dieEach = 300_000 }, nil, nil, size},
+		"never says how long it is": {func(o *origin) { o.noLength = true }, nil, nil, size},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				bd, o := newBed(t, 0), newOrigin(int(8*mb))
+				bd, o := newBed(t, 0), newOrigin(int(size))
 				o.bits, o.latency = 20e6, 10*time.Millisecond
 				tt.lie(o)
 				var wg sync.WaitGroup
 				wg.Go(func() {
 					n, err := bd.get(t.Context(), o, 0, -1, o.data)
-					if !errors.Is(err, tt.whole) || err == nil && int64(n) != 8*mb {
+					if !errors.Is(err, tt.whole) || err == nil && int64(n) != size {
 						t.Errorf("whole: %d bytes, %v; want %v", n, err, tt.whole)
 					}
 				})
 				wg.Go(func() {
-					if o.total == 7*mb {
+					if o.total == size-mb {
 						return // its parts fit together
 					}
 					time.Sleep(time.Second)
-					n, err := bd.get(t.Context(), o, 6*mb, 6*mb+1000, o.data[6*mb:])
+					n, err := bd.get(t.Context(), o, size-2*mb, size-2*mb+1000, o.data[size-2*mb:])
 					if !errors.Is(err, tt.seek) || err == nil && n != 1000 {
 						t.Errorf("seek: %d bytes, %v; want %v", n, err, tt.seek)
 					}

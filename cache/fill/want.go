@@ -49,9 +49,11 @@ func (b *Body) planner() planner {
 func (b *Body) flying(except *segment) []flight {
 	out := b.flights[:0]
 	for s := range b.segs {
-		if s != except && s.ctx.Err() == nil {
-			// What comes before the byte it was asked for is but read over.
-			out = append(out, flight{max(s.pos, s.asked), s.to})
+		// What comes before the byte it was asked for is but read over. One that
+		// has come to its end, and is not told of yet, brings nothing more and
+		// must not hide another that does.
+		if pos := max(s.pos, s.asked); s != except && s.ctx.Err() == nil && pos < s.to {
+			out = append(out, flight{pos, s.to})
 		}
 	}
 	b.flights = out
@@ -126,7 +128,7 @@ func (b *Body) replan() {
 		if !ranges {
 			g = span{0, b.end()}
 		}
-		b.begin(g.from, g.to, nil)
+		b.begin(g.from, g.to)
 	}
 }
 

@@ -103,10 +103,7 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Storage, er
 	if s.fills, err = fill.New(cfg.Fill, s.blocks, log, reg); err != nil {
 		return nil, errors.Join(err, s.closeStores())
 	}
-	oc := object.DefaultConfig()
-	oc.InUse = func(id object.ID) bool { return s.fills.InUse(fill.ID(id)) }
-	oc.Pinned, oc.PinRing = func(o *object.Object) bool { return s.pins.has(o.Key) }, evict.Main
-	if s.objects, err = object.New(oc, s.meta, policy{s.policy}, log, reg); err != nil {
+	if s.objects, err = s.newObjects(s.meta, log, reg); err != nil {
 		return nil, errors.Join(err, s.closeStores())
 	}
 	if err := s.loadPins(); err != nil {
@@ -118,6 +115,14 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Storage, er
 		}
 	}
 	return s, nil
+}
+
+// newObjects makes the store of objects over kv.
+func (s *Storage) newObjects(kv object.KV, log *slog.Logger, reg prometheus.Registerer) (*object.Store, error) {
+	oc := object.DefaultConfig()
+	oc.InUse = func(id object.ID) bool { return s.fills.InUse(fill.ID(id)) }
+	oc.Pinned, oc.PinRing = func(o *object.Object) bool { return s.pins.has(o.Key) }, evict.Main
+	return object.New(oc, kv, policy{s.policy}, log, reg)
 }
 
 func (s *Storage) metaDir() string    { return filepath.Join(s.cfg.Dir, "objects") }
@@ -196,21 +201,30 @@ func (s *Storage) TooLarge(length int64) bool {
 // was asked for before a purge that means it.
 func (s *Storage) Create(ctx context.Context, o *object.Object, src fill.Source, stream *fill.Stream) (*fill.Body, error) {
 	var body *fill.Body
+	var first *fill.Expected
 	err := s.put(o, func() (err error) {
-		// The body first: whoever finds the object must find its fetch under way.
+		// The body and its fetch first: whoever finds the object must find that
+		// what the stream brings is on its way.
 		if body, err = s.Body(o, src); err != nil {
 			return err
 		}
-		if err = s.objects.Put(ctx, o); err != nil {
-			body.Release()
+		if stream != nil {
+			first = body.Expect(stream)
 		}
+		if err = s.objects.Put(ctx, o); err == nil {
+			return nil
+		}
+		if first != nil {
+			first.Drop(err)
+		}
+		body.Release()
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if stream != nil {
-		body.Feed(stream)
+	if first != nil {
+		first.Feed()
 	}
 	return body, nil
 }
