@@ -27,13 +27,19 @@ var errEvicted = errors.New("it was evicted while it came: pin it, or give the c
 // waits, it does not. Errors: ErrUnknown if the item is not published, or is
 // not any more; ErrNoStorage; block.ErrNoSpace; ctx's; the source's.
 func (s *Shelf) Fetch(ctx context.Context, id string, limit Limiter) error {
-	e, ok := s.find(id)
-	if !ok {
-		return fmt.Errorf("%w: %q", ErrUnknown, id)
+	it, err := s.find(id)
+	if err != nil {
+		return err
 	}
 	st := s.store()
 	if st == nil {
 		return ErrNoStorage
+	}
+	if err := s.yield(ctx, st); err != nil {
+		return err
+	}
+	if it, err = s.whole(ctx, it); err != nil {
+		return fmt.Errorf("prefetch: %w", err)
 	}
 	slow := func(ctx context.Context, n int) error {
 		if err := s.yield(ctx, st); err != nil {
@@ -44,14 +50,14 @@ func (s *Shelf) Fetch(ctx context.Context, id string, limit Limiter) error {
 		}
 		return limit.WaitN(ctx, n)
 	}
-	if err := s.fetch(ctx, st, e.Item, slow); err != nil {
+	if err := s.fetch(ctx, st, it, slow); err != nil {
 		return fmt.Errorf("prefetch %q: %w", id, err)
 	}
 	return nil
 }
 
 func (s *Shelf) fetch(ctx context.Context, st *storage.Storage, it Item, slow pace) error {
-	o, m, err := s.held(ctx, st, it)
+	o, m, err := s.begun(ctx, st, it)
 	if err != nil || o.Complete && s.allThere(st, it) {
 		return err
 	}
@@ -114,9 +120,9 @@ func (s *Shelf) allThere(st *storage.Storage, it Item) bool {
 	return true
 }
 
-// held returns an item's object, and the manifest of what is held of it with
+// begun returns an item's object, and the manifest of what is held of it with
 // room for all blocks.
-func (s *Shelf) held(ctx context.Context, st *storage.Storage, it Item) (*object.Object, block.Manifest, error) {
+func (s *Shelf) begun(ctx context.Context, st *storage.Storage, it Item) (*object.Object, block.Manifest, error) {
 	o, err := s.object(ctx, st, it)
 	if err != nil {
 		return nil, block.Manifest{}, err

@@ -30,14 +30,19 @@ type Item struct {
 	ContentType string
 	Length      int64
 	SHA256      block.Digest
-	Blocks      []block.Digest
-	Language    string // of the content, as in Content-Language; may be empty
-	Licence     string // may be empty
+	Blocks      []block.Digest // empty where List has to be asked for
+	List        block.Digest   // names the list of blocks of a long item
+	Language    string         // of the content, as in Content-Language; may be empty
+	Licence     string         // may be empty
 	ModTime     time.Time
+	Expires     time.Time // zero: never
 }
 
 // Validate reports every mistake at once.
-func (it Item) Validate() error {
+func (it Item) Validate() error { return errors.Join(it.validateWords(), it.validateBlocks()) }
+
+// validateWords looks at all but the blocks.
+func (it Item) validateWords() error {
 	var errs []error
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	if !ValidID(it.ID) {
@@ -57,6 +62,21 @@ func (it Item) Validate() error {
 	if !language(it.Language) {
 		bad("language: %q is no list of language tags", it.Language)
 	}
+	if it.Length < 0 {
+		bad("length: %d is less than nothing", it.Length)
+	}
+	switch {
+	case it.SHA256.IsZero():
+		bad("sha256: must be given")
+	case it.Length == 0 && it.SHA256 != block.Sum(nil):
+		bad("sha256: is not that of nothing")
+	}
+	return errors.Join(errs...)
+}
+
+func (it Item) validateBlocks() error {
+	var errs []error
+	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	if it.Length < 0 || len(it.Blocks) != block.NumBlocks(it.Length) || len(it.Blocks) > block.MaxBlocks {
 		bad("blocks: there are %d for %d bytes", len(it.Blocks), it.Length)
 	}
@@ -66,10 +86,7 @@ func (it Item) Validate() error {
 			break
 		}
 	}
-	switch {
-	case it.SHA256.IsZero():
-		bad("sha256: must be given")
-	case len(it.Blocks) == 1 && it.Blocks[0] != it.SHA256, it.Length == 0 && it.SHA256 != block.Sum(nil):
+	if len(it.Blocks) == 1 && it.Blocks[0] != it.SHA256 {
 		bad("sha256: is not that of the blocks")
 	}
 	return errors.Join(errs...)

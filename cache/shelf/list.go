@@ -3,20 +3,19 @@ package shelf
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
 	"encoding/json"
 	"html/template"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
-
-// mostListed bounds the items on one page.
-const mostListed = 5000
 
 //go:embed list.html
 var listSource string
@@ -42,13 +41,13 @@ var pageWords = map[string]words{
 	"fr": {
 		Lang: "fr", Title: "Ressources de l’académie", Intro: "Ces documents sont publiés pour les écoles. Ceux qui sont sur cette boîte s’ouvrent même sans ligne.",
 		Empty: "Rien n’est publié pour le moment.", Here: "sur cette boîte", Partly: "en partie sur cette boîte", NotYet: "pas encore sur cette boîte",
-		Pinned: "gardé", Other: "Autres", More: "La liste est plus longue que cette page.",
+		Pinned: "gardé", Other: "Autres", More: "La suite de la liste",
 		units: [4]string{"octets", "Ko", "Mo", "Go"}, point: ",",
 	},
 	"en": {
 		Lang: "en", Title: "Resources of the region", Intro: "These documents are published for schools. Those on this box open even without the line.",
 		Empty: "Nothing is published at the moment.", Here: "on this box", Partly: "partly on this box", NotYet: "not yet on this box",
-		Pinned: "kept", Other: "Others", More: "The list is longer than this page.",
+		Pinned: "kept", Other: "Others", More: "More of the list",
 		units: [4]string{"bytes", "KB", "MB", "GB"}, point: ".",
 	},
 }
@@ -95,12 +94,19 @@ func (s *Shelf) serveList(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Vary", "Accept, Accept-Language")
 	say := pageWords[languageOf(r)]
-	items, more := s.listing(say)
+	items, next, err := s.listing(r.Context(), r.URL.Query().Get("after"), say)
+	if err != nil {
+		s.log.WarnContext(r.Context(), "what is published can't be listed", "err", err)
+		s.refuse(w, r, http.StatusServiceUnavailable)
+		return
+	}
+	if next != "" {
+		next = Prefix + "?" + url.Values{"after": {next}}.Encode()
+	}
 	var b bytes.Buffer
-	var err error
 	if accepts(r, "application/json") {
 		h.Set("Content-Type", "application/json")
-		err = json.NewEncoder(&b).Encode(map[string]any{"items": items, "more": more})
+		err = json.NewEncoder(&b).Encode(page{Items: items, More: next != "", Next: next})
 	} else {
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Content-Language", say.Lang)
@@ -109,8 +115,8 @@ func (s *Shelf) serveList(w http.ResponseWriter, r *http.Request) {
 			words
 			Style       template.CSS
 			Collections []collection
-			Long        bool
-		}{say, template.CSS(listStyle), byCollection(items, say.Other), more})
+			Next        string
+		}{say, template.CSS(listStyle), byCollection(items, say.Other), next})
 	}
 	if err != nil {
 		s.log.WarnContext(r.Context(), "the list can't be made", "err", err)
@@ -124,41 +130,45 @@ func (s *Shelf) serveList(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// listing describes the items in the order of the page.
-func (s *Shelf) listing(say words) (out []listed, more bool) {
-	s.mu.RLock()
-	entries := make([]entry, 0, len(s.items))
-	for _, e := range s.items {
-		entries = append(entries, *e)
+// page is a part of the list as scripts see it.
+type page struct {
+	Items []listed `json:"items"`
+	More  bool     `json:"more"`
+	Next  string   `json:"next,omitempty"` // where the rest is
+}
+
+// listing describes the items after a position, those of one page in the order
+// of people's words, and tells the position of the next page.
+func (s *Shelf) listing(ctx context.Context, after string, say words) (out []listed, next string, err error) {
+	items, next, err := s.cat.Page(ctx, after, s.cfg.Page)
+	if err != nil {
+		return nil, "", err
 	}
-	s.mu.RUnlock()
-	slices.SortFunc(entries, func(a, b entry) int {
+	slices.SortFunc(items, func(a, b Item) int {
 		return cmp.Or(cmp.Compare(a.Collection, b.Collection), cmp.Compare(a.Title, b.Title), cmp.Compare(a.ID, b.ID))
 	})
-	more = len(entries) > mostListed
-	entries = entries[:min(len(entries), mostListed)]
-	st := s.store()
-	out = make([]listed, 0, len(entries))
-	for _, e := range entries {
-		l := listed{
-			ID: e.ID, Collection: e.Collection, Title: cmp.Or(e.Title, e.Filename), Path: e.Path(), ContentType: e.ContentType,
-			Language: e.Language, Licence: e.Licence, Bytes: e.Length, State: "absent", Pinned: e.pinned,
-			SHA256: e.SHA256.String(), Modified: e.ModTime, Size: say.size(e.Length), Where: say.NotYet,
+	out = make([]listed, 0, len(items))
+	for _, it := range items {
+		if it.validateWords() != nil {
+			continue
 		}
-		if st != nil {
-			if state, err := s.state(st, e); err == nil {
-				l.HeldBytes = state.Held
-				switch {
-				case state.Complete:
-					l.State, l.Where = "complete", say.Here
-				case state.Held > 0:
-					l.State, l.Where = "partial", say.Partly
-				}
+		l := listed{
+			ID: it.ID, Collection: it.Collection, Title: cmp.Or(it.Title, it.Filename), Path: it.Path(), ContentType: it.ContentType,
+			Language: it.Language, Licence: it.Licence, Bytes: it.Length, State: "absent",
+			SHA256: it.SHA256.String(), Modified: it.ModTime, Size: say.size(it.Length), Where: say.NotYet,
+		}
+		if state, err := s.StateOf(it); err == nil {
+			l.HeldBytes, l.Pinned = state.Held, state.Pinned
+			switch {
+			case state.Complete:
+				l.State, l.Where = "complete", say.Here
+			case state.Held > 0:
+				l.State, l.Where = "partial", say.Partly
 			}
 		}
 		out = append(out, l)
 	}
-	return out, more
+	return out, next, nil
 }
 
 func byCollection(items []listed, other string) []collection {

@@ -40,22 +40,32 @@ func (s *Shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id, name, _ := strings.Cut(rest, "/")
-	e, ok := s.find(id)
-	if !ok {
-		status := http.StatusNotFound
-		s.mu.RLock()
-		if _, was := s.gone[id]; was {
-			status = http.StatusGone
-		}
-		s.mu.RUnlock()
-		s.refuse(w, r, status)
+	it, err := s.find(id)
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrUnknown):
+		s.refuse(w, r, s.missing(id, err))
+		return
+	default:
+		s.log.WarnContext(r.Context(), "what is published can't be looked up", "item", id, "err", err)
+		s.refuse(w, r, http.StatusServiceUnavailable)
 		return
 	}
-	if name != e.Filename {
-		http.Redirect(w, r, e.Path(), http.StatusFound)
+	if name != it.Filename {
+		http.Redirect(w, r, it.Path(), http.StatusFound)
 		return
 	}
-	s.serveItem(w, r, e.Item)
+	s.serveItem(w, r, it)
+}
+
+// missing tells people what became of an item, as far as that is remembered.
+func (s *Shelf) missing(id string, err error) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if _, was := s.gone[id]; was || errors.Is(err, ErrGone) {
+		return http.StatusGone
+	}
+	return http.StatusNotFound
 }
 
 // refuse answers that there is nothing.
@@ -122,8 +132,16 @@ func (s *Shelf) serveItem(w http.ResponseWriter, r *http.Request, it Item) {
 
 // send sends bytes from..to of an item.
 func (s *Shelf) send(w http.ResponseWriter, r *http.Request, it Item, from, to int64, status int) {
+	listed, cancel := context.WithTimeout(r.Context(), s.cfg.FirstByte)
+	it, err := s.whole(listed, it)
+	cancel()
+	if err != nil {
+		s.log.DebugContext(r.Context(), "a published item's list of blocks can't be had", "item", it.ID, "err", err)
+		s.begunNothing(w, r, troubleOf(err))
+		return
+	}
 	st := s.store()
-	if st == nil || st.TooLarge(it.Length) && !st.Pinned(key(st, it)) {
+	if st == nil || st.TooLarge(it.Length) && !st.Pinned(key(st, it.ID, it.SHA256)) {
 		s.passThrough(w, r, st, it, from, to, status)
 		return
 	}
@@ -197,7 +215,7 @@ func (s *Shelf) begunNothing(w http.ResponseWriter, r *http.Request, status int)
 }
 
 func troubleOf(err error) int {
-	if errors.Is(err, fill.ErrChanged) {
+	if errors.Is(err, fill.ErrChanged) || errors.Is(err, ErrUnknown) {
 		return http.StatusGone
 	}
 	return http.StatusGatewayTimeout

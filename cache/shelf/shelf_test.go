@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -102,10 +103,70 @@ func (r *region) set(fn func()) {
 	fn()
 }
 
+// library is a catalogue in memory.
+type library struct {
+	mu    sync.Mutex
+	items map[string]shelf.Item
+	lists map[block.Digest][]block.Digest // of blocks, that have to be asked for
+}
+
+func (l *library) Item(id string) (shelf.Item, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	it, ok := l.items[id]
+	switch {
+	case !ok:
+		return shelf.Item{}, shelf.ErrUnknown
+	case !it.Expires.IsZero() && !time.Now().Before(it.Expires):
+		return shelf.Item{}, shelf.ErrGone
+	}
+	return it, nil
+}
+
+func (l *library) Blocks(_ context.Context, it shelf.Item) ([]block.Digest, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b, ok := l.lists[it.List]; ok {
+		return b, nil
+	}
+	return nil, errors.New("no server has the list")
+}
+
+func (l *library) Page(_ context.Context, after string, most int) (out []shelf.Item, next string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(l.items)) {
+		if id <= after {
+			continue
+		}
+		if len(out) == most {
+			return out, out[most-1].ID, nil
+		}
+		out = append(out, l.items[id])
+	}
+	return out, "", nil
+}
+
+func (l *library) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.items)
+}
+
+// set publishes an item, or nothing under an id.
+func (l *library) set(id string, it *shelf.Item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if delete(l.items, id); it != nil {
+		l.items[id] = *it
+	}
+}
+
 // world is a shelf on a storage.
 type world struct {
 	*shelf.Shelf
 	*region
+	*library
 	t     *testing.T
 	dir   string
 	store atomic.Pointer[storage.Storage]
@@ -117,20 +178,26 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), region: &region{blocks: map[block.Digest][]byte{}, given: map[block.Digest]int{}}}
+	w.library = &library{items: map[string]shelf.Item{}, lists: map[block.Digest][]block.Digest{}}
 	w.open()
 	t.Cleanup(func() { w.stop() })
-	cfg := shelf.DefaultConfig()
-	cfg.FirstByte, cfg.Quiet = 8*time.Second, 5*time.Millisecond
-	var err error
-	if w.Shelf, err = shelf.New(cfg, w.store.Load, w.region, quiet, prometheus.NewRegistry()); err != nil {
-		t.Fatal(err)
-	}
+	w.again()
 	w.front = httptest.NewServer(w.Shelf)
 	w.front.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	w.http = &http.Transport{DisableCompression: true}
 	t.Cleanup(w.front.Close)
 	t.Cleanup(w.http.CloseIdleConnections)
 	return w
+}
+
+// again makes a shelf as a start does, on the same storage.
+func (w *world) again() {
+	w.t.Helper()
+	cfg := shelf.DefaultConfig()
+	cfg.FirstByte, cfg.Quiet, cfg.Page = 8*time.Second, 5*time.Millisecond, 4
+	var err error
+	w.Shelf, err = shelf.New(cfg, w.library, w.store.Load, w.region, quiet, prometheus.NewRegistry())
+	w.check(err)
 }
 
 func (w *world) open() {
@@ -158,6 +225,20 @@ func (w *world) reopen() {
 	w.stop()
 	w.open()
 	w.check(w.Sync(w.t.Context()))
+}
+
+// upsert publishes an item and tells the shelf.
+func (w *world) upsert(it shelf.Item) {
+	w.t.Helper()
+	w.library.set(it.ID, &it)
+	w.check(w.Changed(w.t.Context(), it.ID))
+}
+
+// remove takes an item back and tells the shelf.
+func (w *world) remove(id string) {
+	w.t.Helper()
+	w.library.set(id, nil)
+	w.check(w.Remove(w.t.Context(), id))
 }
 
 func (w *world) check(err error) {
@@ -220,7 +301,7 @@ func TestServesWhatIsPublished(t *testing.T) {
 	w := newWorld(t)
 	data := noise(2<<20+77, 1)
 	it := w.publish("cours", data)
-	w.check(w.Set(t.Context(), []shelf.Item{it}))
+	w.upsert(it)
 	r := w.get(it.Path())
 	if r.status != 200 || !bytes.Equal(r.body, data) {
 		t.Fatalf("%d, %d bytes, %v", r.status, len(r.body), r.err)
@@ -288,7 +369,7 @@ func TestAClassFetchesEachBlockOnce(t *testing.T) {
 	w := newWorld(t)
 	data := noise(5<<20+9, 2)
 	it := w.publish("film", data)
-	w.check(w.Set(t.Context(), []shelf.Item{it}))
+	w.upsert(it)
 	var all sync.WaitGroup
 	for i := range 12 {
 		all.Go(func() {
@@ -309,15 +390,15 @@ func TestWrongBlocksNeverLeave(t *testing.T) {
 	w := newWorld(t)
 	data := noise(1<<20+500, 3)
 	it := w.publish("a", data)
-	w.check(w.Set(t.Context(), []shelf.Item{it}))
-	w.set(func() { w.lies = true })
+	w.upsert(it)
+	w.region.set(func() { w.lies = true })
 	if r := w.get(it.Path()); r.status != 200 || !bytes.Equal(r.body, data) {
 		t.Errorf("%d, %d bytes, %v", r.status, len(r.body), r.err)
 	}
 	// Nor when nobody has the right one: then there is no answer.
 	bad := w.publish("b", noise(3000, 4))
-	w.set(func() { w.blocks[bad.Blocks[0]] = noise(3000, 5) })
-	w.check(w.Upsert(t.Context(), bad))
+	w.region.set(func() { w.blocks[bad.Blocks[0]] = noise(3000, 5) })
+	w.upsert(bad)
 	if r := w.get(bad.Path()); r.status != http.StatusGatewayTimeout || r.header.Get("Etag") != "" {
 		t.Errorf("%d, %d bytes", r.status, len(r.body))
 	}
@@ -337,11 +418,12 @@ func TestWrongBlocksNeverLeave(t *testing.T) {
 func TestWhatIsTakenBackIsGone(t *testing.T) {
 	w := newWorld(t)
 	it, other := w.publish("a", noise(1<<20+5, 6)), w.publish("b", noise(900, 7))
-	w.check(w.Set(t.Context(), []shelf.Item{it, other}))
+	w.upsert(it)
+	w.upsert(other)
 	w.check(w.Fetch(t.Context(), "a", nil))
 	w.check(w.Want("a", true))
-	w.check(w.Remove(t.Context(), "a"))
-	w.check(w.Remove(t.Context(), "never"))
+	w.remove("a")
+	w.remove("never")
 	if r := w.get(it.Path()); r.status != http.StatusGone {
 		t.Errorf("%d", r.status)
 	}
@@ -355,18 +437,18 @@ func TestWhatIsTakenBackIsGone(t *testing.T) {
 	w.get(other.Path())
 	w.until(func() bool { return w.state("b").Complete }, "b is never complete")
 	w.store.Store(nil)
-	w.check(w.Set(t.Context(), nil))
+	w.remove("b")
 	w.reopen()
 	if n := w.listed(); n != 0 {
 		t.Errorf("%d objects are left", n)
 	}
 	// Published again it is there again, and another version is another.
-	w.check(w.Set(t.Context(), []shelf.Item{it}))
+	w.upsert(it)
 	if r := w.get(it.Path()); r.status != 200 {
 		t.Errorf("%d", r.status)
 	}
 	next := w.publish("a", noise(70_000, 8))
-	w.check(w.Upsert(t.Context(), next))
+	w.upsert(next)
 	if r := w.get(next.Path()); r.status != 200 || len(r.body) != 70_000 {
 		t.Errorf("%d with %d bytes", r.status, len(r.body))
 	}
@@ -386,11 +468,11 @@ func TestPrefetch(t *testing.T) {
 	w := newWorld(t)
 	data := noise(4<<20+1, 9)
 	it := w.publish("a", data)
-	w.check(w.Set(t.Context(), []shelf.Item{it}))
+	w.upsert(it)
 	if err := w.Fetch(t.Context(), "other", nil); !errors.Is(err, shelf.ErrUnknown) {
 		t.Errorf("error %v", err)
 	}
-	w.set(func() { delete(w.blocks, it.Blocks[3]) })
+	w.region.set(func() { delete(w.blocks, it.Blocks[3]) })
 	if err := w.Fetch(t.Context(), "a", shelf.NewRate(100<<20)); err == nil {
 		t.Error("a block that nobody has is no error")
 	}
@@ -407,7 +489,7 @@ func TestPrefetch(t *testing.T) {
 	if st := w.state("a"); !st.Complete || w.most() != 1 {
 		t.Errorf("state %+v, a block was fetched %d times", st, w.most())
 	}
-	w.set(func() { w.down = true })
+	w.region.set(func() { w.down = true })
 	w.reopen()
 	if r := w.get(it.Path()); r.status != 200 || !bytes.Equal(r.body, data) {
 		t.Errorf("without the line: %d, %d bytes, %v", r.status, len(r.body), r.err)
@@ -417,9 +499,10 @@ func TestPrefetch(t *testing.T) {
 func TestPrefetchYieldsToPeople(t *testing.T) {
 	w := newWorld(t)
 	film, book := w.publish("film", noise(3<<20, 10)), w.publish("book", noise(2<<20, 11))
-	w.check(w.Set(t.Context(), []shelf.Item{film, book}))
+	w.upsert(film)
+	w.upsert(book)
 	gate := make(chan struct{})
-	w.set(func() { w.slow = gate })
+	w.region.set(func() { w.slow = gate })
 	seen := make(chan reply, 1)
 	go func() { seen <- w.get(film.Path()) }()
 	w.until(func() bool {
@@ -448,7 +531,7 @@ func TestPrefetchYieldsToPeople(t *testing.T) {
 func TestPrefetchKeepsToItsRate(t *testing.T) {
 	w := newWorld(t)
 	it := w.publish("a", noise(1<<20, 12))
-	w.check(w.Set(t.Context(), []shelf.Item{it}))
+	w.upsert(it)
 	began := time.Now()
 	w.check(w.Fetch(t.Context(), "a", shelf.NewRate(2<<20)))
 	if d := time.Since(began); d < 400*time.Millisecond {
@@ -470,7 +553,8 @@ func TestPinsHaveABound(t *testing.T) {
 	for i := range b.Blocks {
 		b.Blocks[i] = a.Blocks[0]
 	}
-	w.check(w.Set(t.Context(), []shelf.Item{a, b}))
+	w.upsert(a)
+	w.upsert(b)
 	w.check(w.Want("a", true))
 	if err := w.Want("b", true); !errors.Is(err, storage.ErrPinsFull) {
 		t.Errorf("error %v", err)
@@ -494,7 +578,8 @@ func TestTheList(t *testing.T) {
 	}
 	a, b := w.publish("a", noise(1<<20+900, 15)), w.publish("b", noise(10, 16))
 	b.Collection, b.Title = "", `<script>alert("x")</script>`
-	w.check(w.Set(t.Context(), []shelf.Item{a, b}))
+	w.upsert(a)
+	w.upsert(b)
 	w.check(w.Fetch(t.Context(), "a", nil))
 	r := w.get("/r/")
 	page := string(r.body)
@@ -558,7 +643,7 @@ func TestAnEmptyItem(t *testing.T) {
 	w := newWorld(t)
 	it := w.publish("empty", nil)
 	it.ContentType = "text/html"
-	w.check(w.Set(t.Context(), []shelf.Item{it}))
+	w.upsert(it)
 	w.check(w.Fetch(t.Context(), "empty", nil))
 	if r := w.get(it.Path()); r.status != 200 || len(r.body) != 0 || !strings.HasPrefix(r.header.Get("Content-Security-Policy"), "sandbox") {
 		t.Errorf("%d with %d bytes, %v", r.status, len(r.body), r.err)

@@ -45,7 +45,7 @@ func TestKilledWhileFilling(t *testing.T) {
 	t.Parallel()
 	rounds, films := 4, []int64{20, 9, 5, 3, 2}
 	if testing.Short() {
-		rounds, films = 2, []int64{9, 5, 3, 2}
+		rounds, films = 2, []int64{6, 3, 2}
 	}
 	rng := newRand(t)
 	o := newOrigin(t, 6e6)
@@ -61,12 +61,12 @@ func TestKilledWhileFilling(t *testing.T) {
 		paths = append(paths, path(4<<10+rng.Int64N(300<<10), i))
 	}
 	saveEvery := fill.DefaultConfig().SaveEvery
-	slack := 500 * time.Millisecond // for a machine that is busy with other things
+	slack := 500 * time.Millisecond // for a machine that is busy with other things, more if it is seen to be
 	allowed := map[string]int64{}   // beyond its size
 	for round := range rounds {
 		box := begin(t, cfg)
 		ctx, leave := context.WithCancel(t.Context())
-		c := newClients(t, o, 20*time.Second)
+		c := newClients(t, o, time.Minute)
 		var class sync.WaitGroup
 		var got [wrong + 1]atomic.Int64
 		for i := range 14 {
@@ -96,6 +96,8 @@ func TestKilledWhileFilling(t *testing.T) {
 		for time.Now().Before(end) {
 			before, at = append(before, o.sentBytes()), append(at, time.Now())
 			time.Sleep(50 * time.Millisecond)
+			// What this test waits for too long, so does a box that is to record.
+			slack = max(slack, 500*time.Millisecond+5*(time.Since(at[len(at)-1])-50*time.Millisecond))
 		}
 		box.kill(t)
 		killed := time.Now()
@@ -121,7 +123,7 @@ func TestKilledWhileFilling(t *testing.T) {
 	}
 
 	box := begin(t, cfg)
-	c := newClients(t, o, 20*time.Second)
+	c := newClients(t, o, time.Minute)
 	c.mustAll(t, box, paths, "after the kills")
 	sent := o.sentBytes()
 	for _, p := range slices.Sorted(maps.Keys(sent)) {
@@ -144,8 +146,8 @@ func TestKilledWhileFilling(t *testing.T) {
 func TestKilledWhileEvicting(t *testing.T) {
 	t.Parallel()
 	rounds, total := 5, int64(310<<20)
-	if testing.Short() { // nearly twice, so that it evicts all the same
-		rounds, total = 3, 120<<20
+	if testing.Short() { // half as much again, so that it evicts all the same
+		rounds, total = 2, 100<<20
 	}
 	rng := newRand(t)
 	o := newOrigin(t, 0)
@@ -176,7 +178,7 @@ func TestKilledWhileEvicting(t *testing.T) {
 		return through >= total*int64(part)/int64(of)
 	}
 	peak := watchDisk(cfg.Data)
-	c := newClients(t, o, 20*time.Second)
+	c := newClients(t, o, time.Minute)
 	for round := range rounds {
 		box := begin(t, cfg)
 		ctx, leave := context.WithCancel(t.Context())
@@ -195,7 +197,7 @@ func TestKilledWhileEvicting(t *testing.T) {
 		mu.Lock() // rng is the class's too
 		end := time.Now().Add(time.Duration(1000+rng.Int64N(1000)) * time.Millisecond)
 		mu.Unlock()
-		limit := time.Now().Add(20 * time.Second)
+		limit := time.Now().Add(2 * time.Minute) // on a machine that is very busy
 		for time.Now().Before(end) || !done(round+1, rounds) && time.Now().Before(limit) {
 			time.Sleep(time.Millisecond)
 		}
@@ -235,7 +237,7 @@ func TestKilledWhileEvicting(t *testing.T) {
 	}
 
 	o.down()
-	c = newClients(t, o, time.Second)
+	c = newClients(t, o, 5*time.Second)
 	box := begin(t, cfg)
 	if good := c.neverWrong(t, box, last, "without the site"); good < len(last)/2 {
 		t.Errorf("only %d of the last %d objects are there", good, len(last))

@@ -164,8 +164,8 @@ func tryBegin(t *testing.T, cfg Config) (*process, error) {
 			<-p.exited
 			return nil, fmt.Errorf("the box did not start: %w: %s", p.err, p.tail())
 		}
-	case <-time.After(60 * time.Second):
-		return nil, fmt.Errorf("the box did not start in a minute: %s", p.tail())
+	case <-time.After(3 * time.Minute):
+		return nil, fmt.Errorf("the box did not start in three minutes: %s", p.tail())
 	}
 	p.took = time.Since(at)
 	return p, nil
@@ -213,8 +213,8 @@ func (p *process) stop(t *testing.T) {
 	}
 	select {
 	case <-p.exited:
-	case <-time.After(60 * time.Second):
-		t.Fatalf("the box did not stop in a minute: %s", p.tail())
+	case <-time.After(3 * time.Minute):
+		t.Fatalf("the box did not stop in three minutes: %s", p.tail())
 	}
 	if p.err != nil {
 		t.Errorf("the box stopped badly: %v\n%s", p.err, p.tail())

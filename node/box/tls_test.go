@@ -72,7 +72,7 @@ func visitor(t *testing.T, addr string, cert *x509.Certificate) *http.Client {
 		},
 	}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 10 * time.Second}
+	return &http.Client{Transport: tr, Timeout: time.Minute}
 }
 
 func fetch(ctx context.Context, c *http.Client, url string) (*http.Response, string, error) {
@@ -185,7 +185,7 @@ hosts = []
 			t.Logf("renewed after %v", time.Since(began).Round(time.Millisecond))
 			break
 		}
-		if time.Since(began) > 20*time.Second {
+		if time.Since(began) > time.Minute {
 			t.Fatalf("the renewed certificate is not used: %v", err)
 		}
 	}

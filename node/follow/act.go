@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"preau/cache/object"
-	"preau/cache/shelf"
 	"preau/cache/storage"
 	"preau/replication/catalogue"
 	"preau/replication/feed"
@@ -28,9 +27,9 @@ var keyDoubt = []byte("node/doubt")
 // actAgain is how long to wait before something that failed is tried again.
 const actAgain = time.Second
 
-// kinds that a box keeps at hand.
+// kinds that a box keeps at hand. Resources are looked up when they are needed.
 var kept = []catalogue.Kind{
-	catalogue.KindRegion, catalogue.KindServer, catalogue.KindPolicy, catalogue.KindResource,
+	catalogue.KindRegion, catalogue.KindServer, catalogue.KindPolicy,
 	catalogue.KindSubscription, catalogue.KindPin, catalogue.KindHints,
 }
 
@@ -45,8 +44,11 @@ func (f *Follower) load() error {
 	case len(b) == 8:
 		f.acted = feed.Seq(binary.BigEndian.Uint64(b))
 	}
+	if f.index, err = openIndex(f.store); err != nil {
+		return err
+	}
 	f.known = known{
-		resources: map[string]catalogue.Resource{}, pins: map[string]catalogue.Pin{},
+		near: map[string]*resource{}, about: newInterest(), unread: newInterest(), pins: map[string]catalogue.Pin{},
 		subscriptions: map[string]catalogue.Subscription{}, policies: map[string]catalogue.Policy{},
 	}
 	for _, kind := range kept {
@@ -58,6 +60,10 @@ func (f *Follower) load() error {
 			return fmt.Errorf("read what is known of the region: %w", err)
 		}
 	}
+	if _, _, recorded := f.index.state(); recorded.After(f.known.recorded) {
+		f.known.recorded = recorded
+	}
+	f.known.turn(f.id.School)
 	f.lease.lasts = leaseOf(f.policy())
 	return f.listServers()
 }
@@ -78,8 +84,12 @@ func (f *Follower) onChange(ctx context.Context, changes []catalogue.Record, upt
 		}
 	}
 	f.mu.Lock()
+	f.known.turn(f.id.School)
 	f.lease.lasts = leaseOf(f.known.policy(f.id.School))
 	f.mu.Unlock()
+	if err := f.index.note(changes, upto); err != nil {
+		f.log.WarnContext(ctx, "the index of resources is behind", "err", err)
+	}
 	for {
 		err := f.act(ctx, changes, upto)
 		if err == nil {
@@ -109,8 +119,12 @@ func (f *Follower) act(ctx context.Context, changes []catalogue.Record, upto fee
 	}
 	var errs []error
 	for _, r := range changes {
-		if r.Kind == catalogue.KindResource && r.Deleted {
+		switch {
+		case r.Kind != catalogue.KindResource:
+		case r.Deleted:
 			errs = append(errs, f.shelf.Remove(ctx, r.ID))
+		default:
+			errs = append(errs, f.shelf.Changed(ctx, r.ID))
 		}
 	}
 	st := f.storage.Load()
@@ -160,12 +174,15 @@ func (f *Follower) done(upto feed.Seq) error {
 	return nil
 }
 
-// forget has the copy drop the marks of what was acted upon. It is not for
+// forget has the copy drop the marks of what was acted upon and is not in the
+// index any more. It is not for
 // those whom the copy waits for.
 func (f *Follower) forget() error {
 	f.acting.Lock()
 	upto := f.acted
 	f.acting.Unlock()
+	indexed, _, _ := f.index.state()
+	upto = min(upto, indexed)
 	return f.copy.Forget(upto)
 }
 
@@ -227,6 +244,7 @@ func (f *Follower) Opened(ctx context.Context, st *storage.Storage) error {
 		return fmt.Errorf("catch up with the region: %w", err)
 	}
 	f.storage.Store(st)
+	f.reopened.Store(true)
 	if err := f.shelf.Sync(ctx); err != nil {
 		f.storage.Store(nil)
 		return fmt.Errorf("compare with what is published: %w", err)
@@ -268,6 +286,7 @@ func (f *Follower) catchUp(ctx context.Context, st *storage.Storage) error {
 // learn takes one record into what is at hand.
 func (f *Follower) learn(ctx context.Context, r catalogue.Record) {
 	var err error
+	f.reading.Lock()
 	f.mu.Lock()
 	k := &f.known
 	if r.At.After(k.recorded) {
@@ -285,21 +304,19 @@ func (f *Follower) learn(ctx context.Context, r catalogue.Record) {
 	case catalogue.KindPolicy:
 		err = into(k.policies, r)
 	case catalogue.KindSubscription:
-		err = into(k.subscriptions, r)
+		err, k.turned = into(k.subscriptions, r), true
 	case catalogue.KindPin:
-		err = into(k.pins, r)
+		err, k.turned = into(k.pins, r), true
 	case catalogue.KindResource:
-		err = into(k.resources, r)
+		err = k.set(r)
 	case catalogue.KindHints:
 		var h catalogue.Hints
 		if h, err = catalogue.Body[catalogue.Hints](r); err == nil {
-			k.hints = h.Keys
+			k.hints, k.turned = h.Keys, true
 		}
 	}
 	f.mu.Unlock()
-	if err == nil && r.Kind == catalogue.KindResource && !r.Deleted {
-		err = f.publish(ctx, r.ID)
-	}
+	f.reading.Unlock()
 	if err != nil {
 		f.log.WarnContext(ctx, "a record of the region makes no sense to this version and is left out", "kind", int(r.Kind), "id", r.ID, "err", err)
 	}
@@ -319,79 +336,12 @@ func into[T catalogue.Fact](m map[string]T, r catalogue.Record) error {
 	return nil
 }
 
-// publish puts a resource on the shelf, if its list of blocks is known. A long
-// one's is fetched with the first of its bytes (see runPrefetch).
-func (f *Follower) publish(ctx context.Context, id string) error {
-	f.mu.Lock()
-	r, ok := f.known.resources[id]
-	f.mu.Unlock()
-	if !ok || expired(r, f.now()) {
-		return nil
-	}
-	blocks := r.Blocks
-	if !r.Manifest.IsZero() {
-		var err error
-		if blocks, err = f.manifest(r.Manifest); errors.Is(err, kv.ErrNotFound) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
-	return f.shelf.Upsert(ctx, shelf.Item{
-		ID: r.ID, Collection: f.titleOf(r.Collection), Title: r.Title, Filename: r.Filename, ContentType: r.ContentType,
-		Length: r.Length, SHA256: r.SHA256, Blocks: blocks, Language: r.Language, Licence: r.Licence, ModTime: r.Modified,
-	})
-}
-
 // now is the time that this box goes by.
 func (f *Follower) now() time.Time {
 	f.mu.Lock()
 	recorded := f.known.recorded
 	f.mu.Unlock()
-	return clock(time.Now(), recorded, f.me.Certificate().NotAfter)
-}
-
-// expire takes off the shelf what is over, and puts back what is not after all,
-// should the clock have been set.
-func (f *Follower) expire(ctx context.Context) {
-	now := f.now()
-	f.mu.Lock()
-	var over, on []string
-	for id, r := range f.known.resources {
-		switch {
-		case r.Expires.IsZero():
-		case expired(r, now):
-			over = append(over, id)
-		default:
-			on = append(on, id)
-		}
-	}
-	f.mu.Unlock()
-	for _, id := range over {
-		if err := f.shelf.Remove(ctx, id); err != nil {
-			f.log.WarnContext(ctx, "an expired resource could not be removed yet", "resource", id, "err", err)
-		}
-	}
-	for _, id := range on {
-		if _, err := f.shelf.State(id); err != nil {
-			if err := f.publish(ctx, id); err != nil {
-				f.log.WarnContext(ctx, "a resource can't be put on the shelf", "resource", id, "err", err)
-			}
-		}
-	}
-}
-
-// titleOf is what people call a collection.
-func (f *Follower) titleOf(collection string) string {
-	rec, err := f.copy.Get(catalogue.KindCollection, collection)
-	if err != nil {
-		return collection
-	}
-	c, err := catalogue.Body[catalogue.Collection](rec)
-	if err != nil || c.Title == "" {
-		return collection
-	}
-	return c.Title
+	return clock(time.Now(), recorded, f.notAfter())
 }
 
 // listServers takes the region's servers from the copy, for fills and for the

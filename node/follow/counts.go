@@ -84,7 +84,7 @@ func (f *Follower) Served(site, name string, listed bool) {
 func (f *Follower) servedItem(path string) {
 	if rest, ok := strings.CutPrefix(path, shelf.Prefix); ok {
 		if id, _, ok := strings.Cut(rest, "/"); ok && shelf.ValidID(id) {
-			if _, err := f.shelf.State(id); err == nil {
+			if _, err := f.resource(id); err == nil {
 				f.counts.Add("r/"+id, time.Now())
 			}
 		}

@@ -8,6 +8,10 @@
 // region's servers. Counts of what is asked for go up, above a threshold, and
 // name no device.
 //
+// In memory is what the box wants to hold, not what there is: resources are
+// looked up in the copy, and an index beside it tells which ones a collection
+// has.
+//
 // A box without its region goes on with what it has; nothing here waits for the
 // region when the box starts. The package decides nothing about what may be
 // stored or served, and opens no port.
@@ -32,6 +36,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"preau/cache/block"
 	"preau/cache/parent"
 	"preau/cache/popular"
 	"preau/cache/shelf"
@@ -89,13 +94,17 @@ type Follower struct {
 	me        *enrol.Store
 	id        identity.Identity
 	store     store
-	copy      *feed.Copy
+	copy      mirror
+	index     *index
 	feed      *feed.Follower
 	renewer   *enrol.Renewer
 	dialer    *wire.Dialer
 	feeder    *wire.Dialer // of the feed
 	parents   *parents
 	shelf     *shelf.Shelf
+	stock     stock // the same
+	block     func(ctx context.Context, d block.Digest) ([]byte, error)
+	notAfter  func() time.Time // of the box's certificate
 	counts    *popular.Counter
 	countBase uint64 // of the numbers of digests
 	met       *metrics
@@ -106,10 +115,26 @@ type Follower struct {
 	lease lease
 	feeds map[string]*wire.Transport // by address
 	held  feed.Held
+	// listing has the lists of blocks that are being fetched.
+	listing map[block.Digest]chan struct{}
+
+	reading  sync.Mutex  // of resources, into known; taken before mu
+	reopened atomic.Bool // the storage is another one
+	pinsFull bool        // prefetch's
 
 	storage atomic.Pointer[storage.Storage] // nil while there is no room for one
 	acting  sync.Mutex                      // one at a time does what the copy says
 	acted   feed.Seq                        // what was done; guarded by acting
+}
+
+// mirror is the copy of what the region has, as feed.Copy keeps it.
+type mirror interface {
+	Get(kind catalogue.Kind, id string) (catalogue.Record, error)
+	List(kind catalogue.Kind, fn func(r catalogue.Record) (more bool)) error
+	Changes(after feed.Seq, fn func(r catalogue.Record, seq feed.Seq) (more bool)) error
+	OnChange(fn func(changes []catalogue.Record, upto feed.Seq))
+	Forget(upto feed.Seq) error
+	Doubt() time.Time
 }
 
 // New opens what a box knows of its region. The error matches ErrAlone if it
@@ -121,8 +146,9 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, 
 	}
 	f := &Follower{
 		cfg: cfg, log: log.With("part", "follow"), me: me, id: me.Identity(),
-		poke: make(chan struct{}, 1), feeds: map[string]*wire.Transport{},
+		poke: make(chan struct{}, 1), feeds: map[string]*wire.Transport{}, listing: map[block.Digest]chan struct{}{},
 	}
+	f.notAfter = func() time.Time { return me.Certificate().NotAfter }
 	if f.id.Role != identity.Box {
 		return nil, fmt.Errorf("%s holds the identity of a %s, and this is a box: enrol it with a token for a box", me.Dir(), f.id.Role)
 	}
@@ -143,15 +169,19 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, 
 		return nil, err
 	}
 	f.parents = newParents(f.dialer)
-	if f.shelf, err = shelf.New(shelf.DefaultConfig(), f.storage.Load, blockSource{f.parents}, log, reg); err != nil {
+	f.block = f.parents.block
+	if f.shelf, err = shelf.New(shelf.DefaultConfig(), published{f}, f.storage.Load, blockSource{f.parents}, log, reg); err != nil {
 		return nil, err
 	}
+	f.stock = f.shelf
 	if err := f.openCounts(); err != nil {
 		return nil, err
 	}
-	if err := f.openCopy(filepath.Join(cfg.Data, "region")); err != nil {
+	copied, err := f.openCopy(filepath.Join(cfg.Data, "region"))
+	if err != nil {
 		return nil, err
 	}
+	f.copy = copied
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.store.Close())
@@ -162,7 +192,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, 
 	}
 	fc := cfg.Feed
 	fc.Box, fc.Version = f.id, obs.ReadBuild().Version
-	if f.feed, err = feed.NewFollower(fc, f.copy, region{f}, log, reg); err != nil {
+	if f.feed, err = feed.NewFollower(fc, copied, region{f}, log, reg); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -171,22 +201,23 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, 
 // openCopy opens what is known of the region. A copy that makes no sense is
 // begun anew: the region has it all. What was acted upon is then not known
 // either, so everything is done again.
-func (f *Follower) openCopy(dir string) error {
+func (f *Follower) openCopy(dir string) (*feed.Copy, error) {
 	for again := false; ; again = true {
 		var err error
 		if f.store, err = openStore(dir, f.log); err != nil {
-			return err
+			return nil, err
 		}
-		if f.copy, err = feed.OpenCopy(f.store); err == nil {
-			return nil
+		copied, err := feed.OpenCopy(f.store)
+		if err == nil {
+			return copied, nil
 		}
 		err = errors.Join(err, f.store.Close())
 		if again || !errors.Is(err, kv.ErrDamaged) {
-			return err
+			return nil, err
 		}
 		f.log.Error("what was known of the region makes no sense and is fetched again", "err", err)
 		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove damaged copy: %w", err)
+			return nil, fmt.Errorf("remove damaged copy: %w", err)
 		}
 	}
 }

@@ -10,10 +10,7 @@ import (
 	"preau/cache/block"
 	"preau/cache/shelf"
 	"preau/cache/storage"
-	"preau/replication/catalogue"
 	"preau/replication/feed"
-	"preau/replication/hold"
-	"preau/replication/kv"
 )
 
 const (
@@ -23,6 +20,16 @@ const (
 	// settle is how long news wait for more before anything is fetched.
 	settle = 200 * time.Millisecond
 )
+
+// stock is the shelf as prefetching needs it.
+type stock interface {
+	StateOf(it shelf.Item) (shelf.State, error)
+	Fetch(ctx context.Context, id string, limit shelf.Limiter) error
+	Want(id string, pinned bool) error
+	Pinned() map[string]bool
+	Unpin() error
+	Expire(ctx context.Context, now time.Time) error
+}
 
 // blockSource has the region's servers give blocks to the shelf.
 type blockSource struct{ p *parents }
@@ -46,11 +53,16 @@ func (f *Follower) wake() {
 // runPrefetch brings what is wanted and not held, most urgent first, within
 // the policy's hours and at its rate, until ctx ends.
 func (f *Follower) runPrefetch(ctx context.Context) error {
+	var looked time.Time // at all that is wanted
 	for {
+		all := f.reopened.Swap(false) || looked.IsZero() || time.Since(looked) >= lookAgain
+		if all {
+			looked = time.Now()
+		}
+		next := f.prefetch(ctx, all)
 		if err := f.forget(); err != nil {
 			f.log.WarnContext(ctx, "marks of what is gone can't be dropped", "err", err)
 		}
-		next := f.prefetch(ctx)
 		wait := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
@@ -64,35 +76,44 @@ func (f *Follower) runPrefetch(ctx context.Context) error {
 				return nil
 			case <-time.After(settle):
 			}
+			select { // what came meanwhile is looked at now
+			case <-f.poke:
+			default:
+			}
 		}
 	}
 }
 
 // prefetch goes once through what is wanted, and says when to look again. News
-// end it early.
-func (f *Follower) prefetch(ctx context.Context) time.Duration {
-	f.expire(ctx)
+// end it early. Unless all is to be looked at, what was here stays counted as
+// here.
+func (f *Follower) prefetch(ctx context.Context, all bool) time.Duration {
+	if err := f.readNear(ctx); err != nil {
+		if ctx.Err() == nil {
+			f.log.WarnContext(ctx, "what is wanted here can't be told yet", "err", err)
+		}
+		return lookAgain / 4 // before that, nothing may be let go
+	}
 	now := f.now()
+	if err := f.stock.Expire(ctx, now); err != nil {
+		f.log.WarnContext(ctx, "what has expired could not be removed yet", "err", err)
+	}
 	f.mu.Lock()
 	wants, change := f.known.wants(f.id.School, now)
 	policy := f.known.policy(f.id.School)
-	var long []catalogue.Resource
-	for _, r := range f.known.resources {
-		if !r.Manifest.IsZero() {
-			long = append(long, r)
-		}
-	}
 	f.mu.Unlock()
-	// Without its list of blocks a long file can't even be shown. The lists are
-	// small and come first, at any hour.
-	missing := f.fetchManifests(ctx, long)
-	f.pin(ctx, wants)
+	f.pin(ctx, wants, all)
+	missing := f.look(wants, all)
 	open, opens := within(policy.PrefetchHours, now)
-	failed := missing
+	failed := false
 	if open {
-		failed = f.bring(ctx, wants, policy.PrefetchRate) || failed
+		fetching, done := ctx, func() {}
+		if left := until(policy.PrefetchHours, now); left > 0 {
+			fetching, done = context.WithTimeout(ctx, left)
+		}
+		failed = f.bring(fetching, missing, policy.PrefetchRate)
+		done()
 	}
-	f.tally(wants)
 	again := lookAgain
 	if failed {
 		again = lookAgain / 4
@@ -106,44 +127,93 @@ func (f *Follower) prefetch(ctx context.Context) time.Duration {
 }
 
 // pin tells the shelf what must not be given up, and what may be again.
-func (f *Follower) pin(ctx context.Context, wants []want) {
-	pinned := map[string]bool{}
+func (f *Follower) pin(ctx context.Context, wants []want, all bool) {
+	pinned, has := map[string]bool{}, f.stock.Pinned()
 	for _, w := range wants {
 		if w.pinned {
 			pinned[w.id] = true
 		}
 	}
-	for _, it := range f.shelf.Items() {
-		st, err := f.shelf.State(it.ID)
-		if err == nil && st.Pinned != pinned[it.ID] {
-			err = f.shelf.Want(it.ID, pinned[it.ID])
+	try := func(id string, on bool) (full bool) {
+		err := f.stock.Want(id, on)
+		if err != nil && !errors.Is(err, shelf.ErrUnknown) && !errors.Is(err, storage.ErrPinsFull) {
+			f.log.WarnContext(ctx, "a pin can't be noted", "resource", id, "err", err)
 		}
-		switch {
-		case errors.Is(err, storage.ErrPinsFull):
-			f.log.WarnContext(ctx, "there is no room to keep all that is pinned", "resource", it.ID, "err", err)
-		case err != nil && !errors.Is(err, shelf.ErrUnknown):
-			f.log.WarnContext(ctx, "a pin can't be noted", "resource", it.ID, "err", err)
+		return errors.Is(err, storage.ErrPinsFull)
+	}
+	for id := range has {
+		if !pinned[id] {
+			try(id, false)
+		}
+	}
+	full := false
+	for _, w := range wants { // in their order: the room goes to the most urgent
+		if w.pinned && !has[w.id] {
+			full = try(w.id, true) || full
+		}
+	}
+	if full && !f.pinsFull {
+		f.log.WarnContext(ctx, "there is no room to keep all that is pinned: unpin something, or give the cache more disk")
+	}
+	f.pinsFull = full
+	if all {
+		if err := f.stock.Unpin(); err != nil {
+			f.log.WarnContext(ctx, "pins of an earlier run can't be let go", "err", err)
 		}
 	}
 }
 
+// look finds out what of wants is not here, and counts what is for the region
+// to know. Unless it is to look at all, it takes what was here for here.
+func (f *Follower) look(wants []want, all bool) (missing []want) {
+	f.mu.Lock()
+	known := make([]bool, len(wants))
+	for i, w := range wants {
+		known[i] = w.r.whole && !all
+	}
+	f.mu.Unlock()
+	held := feed.Held{Wanted: uint64(len(wants))}
+	for i, w := range wants {
+		whole := known[i]
+		if !whole {
+			st, err := f.stock.StateOf(w.item())
+			whole = err == nil && st.Complete
+			f.setWhole(w, whole)
+		}
+		if !whole {
+			missing = append(missing, w)
+			continue
+		}
+		held.Present++
+		held.Bytes += uint64(w.r.length)
+	}
+	f.tally(held)
+	return missing
+}
+
+func (f *Follower) setWhole(w want, whole bool) {
+	f.mu.Lock()
+	w.r.whole = whole
+	f.mu.Unlock()
+}
+
 // bring fetches what is not held, and reports whether something failed.
-func (f *Follower) bring(ctx context.Context, wants []want, rate int64) (failed bool) {
+func (f *Follower) bring(ctx context.Context, missing []want, rate int64) (failed bool) {
 	var limit shelf.Limiter
 	if rate > 0 {
 		limit = shelf.NewRate(rate)
 	}
-	for _, w := range wants {
-		st, err := f.shelf.State(w.id)
-		if err != nil || st.Complete {
-			continue // what is not on the shelf yet waits for its list of blocks
-		}
-		err = f.shelf.Fetch(ctx, w.id, limit)
+	for _, w := range missing {
+		err := f.stock.Fetch(ctx, w.id, limit)
 		switch {
 		case ctx.Err() != nil:
 			return false
 		case err == nil:
-			f.tally(wants)
+			f.setWhole(w, true)
+			held := region{f}.Held()
+			held.Present++
+			held.Bytes += uint64(w.r.length)
+			f.tally(held)
 		case errors.Is(err, shelf.ErrUnknown):
 		case errors.Is(err, block.ErrNoSpace), errors.Is(err, shelf.ErrNoStorage):
 			return true // nothing else fits either
@@ -159,81 +229,11 @@ func (f *Follower) bring(ctx context.Context, wants []want, rate int64) (failed 
 	return failed
 }
 
-// tally counts what is held of what is wanted, for the region to know.
-func (f *Follower) tally(wants []want) {
-	held := feed.Held{Wanted: uint64(len(wants))}
-	for _, w := range wants {
-		if st, err := f.shelf.State(w.id); err == nil && st.Complete {
-			held.Present++
-			held.Bytes += uint64(st.Held)
-		}
-	}
+// tally notes what is held of what is wanted, for the region to know.
+func (f *Follower) tally(held feed.Held) {
 	f.mu.Lock()
 	f.held = held
 	f.mu.Unlock()
 	f.met.wanted.Set(float64(held.Wanted))
 	f.met.present.Set(float64(held.Present))
-}
-
-func keyManifest(d block.Digest) []byte { return append([]byte("node/list/"), d[:]...) }
-
-// manifest is the list of blocks that a long resource has, if it is here.
-func (f *Follower) manifest(d block.Digest) ([]block.Digest, error) {
-	var whole []byte
-	for part := byte(0); ; part++ {
-		b, err := f.store.Get(append(keyManifest(d), part))
-		if errors.Is(err, kv.ErrNotFound) && part > 0 {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		whole = append(whole, b...)
-	}
-	if block.Sum(whole) != d {
-		return nil, kv.ErrNotFound // the end is missing: it is fetched again
-	}
-	return hold.DecodeManifest(whole)
-}
-
-// manifestPart is how much of a list lies under one key.
-const manifestPart = 512 << 10
-
-// fetchManifests gets the lists of blocks of long resources, and puts those on
-// the shelf. It reports whether one could not be had.
-func (f *Follower) fetchManifests(ctx context.Context, long []catalogue.Resource) (failed bool) {
-	for _, r := range long {
-		if _, err := f.shelf.State(r.ID); err == nil {
-			continue
-		}
-		err := f.fetchManifest(ctx, r)
-		if ctx.Err() != nil {
-			return false
-		}
-		if err != nil {
-			failed = true
-			f.log.InfoContext(ctx, "a long resource's list of blocks can't be had yet", "resource", r.ID, "err", err)
-		}
-	}
-	return failed
-}
-
-func (f *Follower) fetchManifest(ctx context.Context, r catalogue.Resource) error {
-	if _, err := f.manifest(r.Manifest); errors.Is(err, kv.ErrNotFound) {
-		raw, err := f.parents.block(ctx, r.Manifest)
-		if err != nil {
-			return err
-		}
-		var step []feed.Change
-		for part, at := byte(0), 0; at < len(raw); part, at = part+1, at+manifestPart {
-			piece := raw[at:min(at+manifestPart, len(raw))]
-			step = append(step, feed.Change{Key: append(keyManifest(r.Manifest), part), Value: piece})
-		}
-		if err := f.store.Write(step); err != nil {
-			return err
-		}
-	} else if err != nil {
-		return err
-	}
-	return f.publish(ctx, r.ID)
 }

@@ -45,6 +45,15 @@ func (s store) Scan(prefix, after []byte, fn func(key, value []byte) bool) error
 
 // Write implements feed.Store.
 func (s store) Write(changes []feed.Change) error {
+	if err := s.write(changes); err != nil {
+		return err
+	}
+	return s.Sync()
+}
+
+// write is Write without waiting for the disk: a power cut may cost the latest
+// of what was written, in whole steps.
+func (s store) write(changes []feed.Change) error {
 	batch := make([]object.Change, len(changes))
 	for i, c := range changes {
 		batch[i] = object.Change{Key: c.Key, Value: c.Value, Delete: c.Delete}
@@ -52,7 +61,7 @@ func (s store) Write(changes []feed.Change) error {
 	if err := s.Store.Write(batch); err != nil {
 		return full(err)
 	}
-	return s.Sync()
+	return nil
 }
 
 func full(err error) error {

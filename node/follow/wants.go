@@ -7,13 +7,16 @@ import (
 	"time"
 
 	"preau/cache/object"
+	"preau/cache/shelf"
 	"preau/replication/catalogue"
 	"preau/replication/identity"
 )
 
 // known is what a box knows of its region, as far as it decides what to hold.
 type known struct {
-	resources     map[string]catalogue.Resource
+	near          map[string]*resource // those that the box has to know about, by id
+	about, unread interest             // what that is, and what of it is not in near yet
+	turned        bool                 // what about follows from has changed
 	pins          map[string]catalogue.Pin
 	subscriptions map[string]catalogue.Subscription
 	hints         []catalogue.Hint
@@ -25,9 +28,13 @@ type known struct {
 // want is one resource that the box should hold.
 type want struct {
 	id     string
+	r      *resource
 	pinned bool // it must not be given up for room
 	why    reason
 }
+
+// item is as much of the resource as decides what is held of it.
+func (w want) item() shelf.Item { return shelf.Item{ID: w.id, SHA256: w.r.sum, Length: w.r.length} }
 
 // reason says why a resource is wanted, most urgent first.
 type reason uint8
@@ -53,23 +60,23 @@ func clock(now, recorded, certificate time.Time) time.Time {
 func (k *known) wants(school identity.School, now time.Time) (out []want, next time.Time) {
 	why := map[string]want{}
 	add := func(id string, w want) {
-		r, ok := k.resources[id]
-		if !ok || expired(r, now) {
+		r := k.near[id]
+		if r == nil || expired(r.expires, now) {
 			return
 		}
-		w.id = id
+		w.id, w.r = id, r
 		if old, ok := why[id]; ok {
 			w.why, w.pinned = min(w.why, old.why), w.pinned || old.pinned
 		}
 		why[id] = w
 	}
 	of := map[string][]string{}
-	for id, r := range k.resources {
-		of[r.Collection] = append(of[r.Collection], id)
-		next = sooner(next, r.Expires, now)
+	for id, r := range k.near {
+		of[r.collection] = append(of[r.collection], id)
+		next = sooner(next, r.expires, now)
 	}
 	for _, p := range k.pins {
-		if len(p.Schools) > 0 && !slices.Contains(p.Schools, school) {
+		if !forSchool(p, school) {
 			continue
 		}
 		next = sooner(sooner(next, p.From, now), p.Until, now)
@@ -100,8 +107,8 @@ func (k *known) wants(school identity.School, now time.Time) (out []want, next t
 		if _, there := why[id]; there {
 			continue
 		}
-		if r := k.resources[id]; r.Length <= room {
-			room -= r.Length
+		if r := k.near[id]; r != nil && r.length <= room && !expired(r.expires, now) {
+			room -= r.length
 			add(id, want{why: byHint})
 		}
 	}
@@ -110,13 +117,15 @@ func (k *known) wants(school identity.School, now time.Time) (out []want, next t
 	}
 	slices.SortFunc(out, func(a, b want) int {
 		return cmp.Or(cmp.Compare(a.why, b.why),
-			k.resources[b.id].Modified.Compare(k.resources[a.id].Modified), cmp.Compare(a.id, b.id))
+			b.r.modified.Compare(a.r.modified), cmp.Compare(a.id, b.id))
 	})
 	return out, next
 }
 
-func expired(r catalogue.Resource, now time.Time) bool {
-	return !r.Expires.IsZero() && !now.Before(r.Expires)
+func expired(expires, now time.Time) bool { return !expires.IsZero() && !now.Before(expires) }
+
+func forSchool(p catalogue.Pin, school identity.School) bool {
+	return len(p.Schools) == 0 || slices.Contains(p.Schools, school)
 }
 
 // sooner is the earlier of two times that are still to come.
@@ -159,4 +168,20 @@ func within(hours []catalogue.Hours, now time.Time) (ok bool, next time.Time) {
 		wait = min(wait, (h.From-minute+24*60)%(24*60))
 	}
 	return false, now.Truncate(time.Minute).Add(time.Duration(wait) * time.Minute)
+}
+
+// until is how much longer one of the hours lasts that now is in; 0: for ever,
+// or none does.
+func until(hours []catalogue.Hours, now time.Time) time.Duration {
+	if ok, _ := within(hours, now); !ok || len(hours) == 0 {
+		return 0
+	}
+	at := now.Truncate(time.Minute)
+	for range 24 * 60 {
+		at = at.Add(time.Minute)
+		if ok, _ := within(hours, at); !ok {
+			return at.Sub(now)
+		}
+	}
+	return 0
 }

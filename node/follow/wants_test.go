@@ -13,14 +13,14 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 func library() *known {
 	day := func(d int) time.Time { return noon.AddDate(0, 0, d) }
 	return &known{
-		resources: map[string]catalogue.Resource{
-			"atlas":  {ID: "atlas", Collection: "geo", Length: 10, Modified: day(-3)},
-			"map":    {ID: "map", Collection: "geo", Length: 10, Modified: day(-1)},
-			"exam":   {ID: "exam", Collection: "maths", Length: 10, Expires: day(1), Modified: day(-2)},
-			"old":    {ID: "old", Collection: "geo", Length: 10, Expires: day(-1)},
-			"song":   {ID: "song", Collection: "music", Length: 10},
-			"choir":  {ID: "choir", Collection: "music", Length: 100},
-			"violin": {ID: "violin", Collection: "music", Length: 15},
+		near: map[string]*resource{
+			"atlas":  {collection: "geo", length: 10, modified: day(-3)},
+			"map":    {collection: "geo", length: 10, modified: day(-1)},
+			"exam":   {collection: "maths", length: 10, expires: day(1), modified: day(-2)},
+			"old":    {collection: "geo", length: 10, expires: day(-1)},
+			"song":   {collection: "music", length: 10},
+			"choir":  {collection: "music", length: 100},
+			"violin": {collection: "music", length: 15},
 		},
 		pins:          map[string]catalogue.Pin{},
 		subscriptions: map[string]catalogue.Subscription{},
