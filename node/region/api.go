@@ -12,6 +12,7 @@ import (
 	"preau/node/control"
 	"preau/replication/catalogue"
 	"preau/replication/consensus"
+	"preau/replication/feed"
 	"preau/replication/hold"
 	"preau/replication/identity"
 	"preau/replication/wire"
@@ -52,13 +53,13 @@ func (g *Region) routes() http.Handler {
 	handle("POST "+pathJoin, g.answer(g.serveJoin), identity.Server)
 
 	handle("POST /v1/counts", http.HandlerFunc(g.serveCounts), identity.Box)
-	handle("/feed", g.feed.Handler(), identity.Box)
-	handle("/feed/", g.feed.Handler(), identity.Box)
+	g.depositRoutes(func(pattern string, h http.Handler) { handle(pattern, h, identity.Box) })
+	handle(feed.AckPath, g.feed.Handler(), identity.Box)
 	handle("/blocks/", g.holdAPI, identity.Box, identity.Server, identity.Operator)
 	handle("/o/", g.front.Handler(), identity.Box)
 	mux.Handle("/enrol", g.enrolment)
 	mux.Handle("/enrol/", g.enrolment)
-	return mux
+	return &entrance{feed: g.feed.Handler(), rest: mux}
 }
 
 // failure is an error with the status that it is answered with.

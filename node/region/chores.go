@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -175,24 +176,31 @@ func countable(key string) bool {
 // wanted lists the blocks of everything that is published, but for those that
 // only a list of blocks names.
 func (g *Region) wanted(ctx context.Context, fn func(block.Digest) bool) error {
-	more := true
-	err := each(g, catalogue.KindResource, func(_ catalogue.Record, res catalogue.Resource) bool {
-		for _, d := range res.Blocks {
-			if more = more && fn(d); !more {
-				return false
-			}
-		}
-		return ctx.Err() == nil
+	return g.resources(ctx, func(res catalogue.Resource) bool {
+		return !slices.ContainsFunc(res.Blocks, func(d block.Digest) bool { return !fn(d) })
 	})
-	return errors.Join(err, ctx.Err())
+}
+
+// spared names the lists of what the centre has: their blocks stay if they are
+// here, and are fetched again if they are not.
+func (g *Region) spared(ctx context.Context, fn func(block.Digest) bool) error {
+	return g.resources(ctx, func(res catalogue.Resource) bool {
+		return res.Bucket == "" || res.Manifest.IsZero() || fn(res.Manifest)
+	})
 }
 
 // lists names the blocks that list the blocks of long files.
 func (g *Region) lists(ctx context.Context, fn func(block.Digest) bool) error {
-	err := each(g, catalogue.KindResource, func(_ catalogue.Record, res catalogue.Resource) bool {
-		return (res.Manifest.IsZero() || fn(res.Manifest)) && ctx.Err() == nil
+	more := true
+	err := g.resources(ctx, func(res catalogue.Resource) bool {
+		more = res.Manifest.IsZero() || res.Bucket != "" || fn(res.Manifest)
+		return more
 	})
-	return errors.Join(err, ctx.Err())
+	if err != nil || !more {
+		return err
+	}
+	// What the centre does not keep yet nobody else has.
+	return g.waiting(func(d catalogue.Deposit) bool { return d.Manifest.IsZero() || fn(d.Manifest) })
 }
 
 // readBlock reads a block that is held here.

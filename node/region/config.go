@@ -20,10 +20,18 @@ type Config struct {
 	Listen    string       `toml:"listen" doc:"Address and port for boxes, operators and the other servers, all of which show a certificate."`
 	Advertise string       `toml:"advertise" doc:"Address and port under which boxes and the other servers reach this one. Empty: the same as listen, which then must have a host."`
 	Budget    config.Bytes `toml:"budget" doc:"Room for the copies of web sites that this server keeps for its boxes. Published files come on top of it and are never given up for room."`
+	Deposits  config.Bytes `toml:"deposits" doc:"How much one school may have waiting here for the centre. What is more waits on the school's box, and nothing is lost."`
+	Central   Central      `toml:"central" doc:"The ministry's gateway, which publishes to the region and takes its schools' deposits."`
 	Distance  string       `toml:"distance" doc:"near if the region's servers stand in one place, far if they are in different cities: how long they wait for one another before they elect a new leader."`
 	Log       obs.Log      `toml:"log" doc:"The log goes to standard error, which is the journal when systemd runs the server."`
 	Admin     Admin        `toml:"admin" doc:"The face for this machine's operator: /healthz, /readyz, /metrics and /debug/pprof/."`
 	Site      []front.Site `toml:"site" doc:"The web sites that this server fetches and keeps for its boxes, under the same names as in the boxes' files. May be empty: boxes then ask the sites themselves."`
+}
+
+// Central is where the ministry's gateway is.
+type Central struct {
+	Address string   `toml:"address" doc:"Address and port of the gateway. Empty: there is none, and deposits wait in the region until there is. The gateway must be enrolled in the region first: preau region token --central."`
+	Buckets []string `toml:"buckets" doc:"Which of its buckets the region takes. Empty: all that it publishes."`
 }
 
 // Admin is where this machine's operator looks.
@@ -46,7 +54,7 @@ const minBudget = 64 * config.MiB
 // DefaultConfig has no folder and no address: those must be said.
 func DefaultConfig() Config {
 	return Config{
-		Listen: ":4433", Budget: 20 * config.GiB, Distance: Near, Log: obs.DefaultLog(),
+		Listen: ":4433", Budget: 20 * config.GiB, Deposits: 16 * config.GiB, Distance: Near, Log: obs.DefaultLog(),
 		Admin: Admin{Listen: "127.0.0.1:9191"},
 	}
 }
@@ -74,6 +82,12 @@ func (c Config) Validate() error {
 	}
 	if _, err := obs.NewLogger(io.Discard, c.Log); err != nil {
 		p.Addf("log", "%v", err)
+	}
+	if c.Deposits < 0 {
+		p.Addf("deposits", "%v is below 0", c.Deposits)
+	}
+	if c.Central.Address != "" {
+		checkAddress(&p, "central.address", c.Central.Address, true)
 	}
 	checkAddress(&p, "listen", c.Listen, false)
 	if c.Advertise != "" {

@@ -1,7 +1,9 @@
 package region
 
 import (
+	"context"
 	"errors"
+	"math"
 	"net/http"
 
 	"preau/node/control"
@@ -54,6 +56,29 @@ func each[T catalogue.Fact](g *Region, kind catalogue.Kind, fn func(catalogue.Re
 	return errors.Join(err, bad, view.Close())
 }
 
+// resources reads all that is published, in the order of its latest changes,
+// until fn returns false or ctx ends. That order is the one in which records lie
+// on the disk: with a million of them, going by their ids takes twice the time.
+func (g *Region) resources(ctx context.Context, fn func(catalogue.Resource) bool) error {
+	view, err := g.state.View()
+	if err != nil {
+		return err
+	}
+	var bad error
+	err = view.Changes(0, math.MaxUint64, func(rec catalogue.Record) bool {
+		if rec.Kind != catalogue.KindResource || rec.Deleted {
+			return true
+		}
+		res, err := catalogue.Body[catalogue.Resource](rec)
+		if err != nil {
+			bad = err
+			return false
+		}
+		return fn(res) && ctx.Err() == nil
+	})
+	return errors.Join(err, bad, view.Close(), ctx.Err())
+}
+
 // servers are the region's, as the catalogue knows them.
 func (g *Region) servers() []catalogue.Server {
 	var out []catalogue.Server
@@ -85,7 +110,7 @@ var kinds = map[string]catalogue.Kind{
 	"servers": catalogue.KindServer, "schools": catalogue.KindSchool, "boxes": catalogue.KindBox,
 	"revocations": catalogue.KindRevocation, "policies": catalogue.KindPolicy, "collections": catalogue.KindCollection,
 	"resources": catalogue.KindResource, "subscriptions": catalogue.KindSubscription, "pins": catalogue.KindPin,
-	"purges": catalogue.KindPurge, "popularity": catalogue.KindPopularity,
+	"purges": catalogue.KindPurge, "popularity": catalogue.KindPopularity, "deposits": catalogue.KindDeposit,
 }
 
 // maxListed bounds one answer; after=ID asks for more.
@@ -96,7 +121,7 @@ func (g *Region) records(r *http.Request) (any, error) {
 	name := r.PathValue("kind")
 	kind, ok := kinds[name]
 	if !ok {
-		return nil, invalid("there are no %q: ask for servers, schools, boxes, revocations, policies, collections, resources, subscriptions, pins, purges or popularity", name)
+		return nil, invalid("there are no %q: ask for servers, schools, boxes, revocations, policies, collections, resources, subscriptions, pins, purges, deposits or popularity", name)
 	}
 	view, err := g.state.View()
 	if err != nil {
@@ -142,6 +167,8 @@ func readable(rec catalogue.Record) (any, error) {
 		return catalogue.Body[catalogue.Pin](rec)
 	case catalogue.KindPopularity:
 		return catalogue.Body[catalogue.Popularity](rec)
+	case catalogue.KindDeposit:
+		return catalogue.Body[catalogue.Deposit](rec)
 	default:
 		return catalogue.Body[catalogue.Purge](rec)
 	}

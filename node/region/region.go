@@ -43,6 +43,12 @@ const (
 	// repairEvery is how often, at most, news have this server compare all that
 	// is published with what it holds.
 	repairEvery = 20 * time.Second
+	// boxSilence is how long a box may say nothing before it is asked whether it
+	// is there. Boxes that follow say nothing for hours; they notice by the feed's
+	// heartbeats that the line is gone, and a server notices by TCP that a box is.
+	// Only for one that vanished behind a proxy it has to ask, and there is no
+	// hurry: a box that comes back takes the place of its old stream.
+	boxSilence = 3 * time.Minute
 )
 
 // Region is a server that is ready to run.
@@ -73,6 +79,7 @@ type Region struct {
 	peers      *peers
 	listener   *wire.Listener
 	revoked    revoked
+	sent       sent
 	purging    sync.Mutex    // of purgeHere
 	purges     chan struct{} // something was purged
 	news       chan struct{} // something was published
@@ -233,6 +240,7 @@ func (g *Region) openWire(ctx context.Context, me *enrol.Store, keep func(func()
 	// After an outage all boxes come at once. More handshakes at a time than the
 	// processors can finish only make all of them late.
 	wc.MaxHandshakes, wc.HandshakeTimeout = 8*runtime.GOMAXPROCS(0), 30*time.Second
+	wc.Silence = boxSilence
 	wc.Sweep = sweepEvery // what is revoked is dropped at once: see changed
 	if g.listener, err = wire.Listen(ctx, g.cfg.Listen, creds, wc, g.log, g.reg); err != nil {
 		return err
@@ -283,7 +291,7 @@ func (g *Region) openBlocks(keep func(func() error)) error {
 		return err
 	}
 	g.repairer, err = hold.NewRepairer(hold.DefaultRepairConfig(), g.shelf,
-		hold.Catalogue{Wanted: g.wanted, Lists: g.lists, Current: g.current}, g.holders)
+		hold.Catalogue{Wanted: g.wanted, Lists: g.lists, Spare: g.spared, Current: g.current}, g.holders)
 	if err != nil {
 		return err
 	}

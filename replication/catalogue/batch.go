@@ -19,7 +19,8 @@ type batch struct {
 	rows map[string][]byte           // nil: to be deleted
 	refs map[string]map[string]*byte // by owner and tail; nil: to be deleted
 
-	out       map[recordKey]placed // what was changed, for whoever follows
+	stands    map[recordKey]standing // what was read, as the latest command left it
+	out       map[recordKey]standing // what was changed, for whoever follows
 	seen      map[CommandID]uint64
 	forgotten []numbered
 	work      work
@@ -30,9 +31,10 @@ type recordKey struct {
 	id   string
 }
 
-type placed struct {
+// standing is a record and where it is; nil for none.
+type standing struct {
 	place
-	record Record
+	record *Record
 }
 
 type numbered struct {
@@ -44,7 +46,7 @@ func (s *State) batch(tx kv.Tx) *batch {
 	b := &batch{
 		s: s, tx: tx, meta: s.meta.clone(),
 		rows: map[string][]byte{}, refs: map[string]map[string]*byte{},
-		out: map[recordKey]placed{}, seen: map[CommandID]uint64{},
+		stands: map[recordKey]standing{}, out: map[recordKey]standing{}, seen: map[CommandID]uint64{},
 	}
 	b.work.b = b
 	return b
@@ -147,15 +149,15 @@ func (b *batch) known(id CommandID) (Result, bool, error) {
 	return r, true, nil
 }
 
+// resultHint is about how many bytes a result has without its text.
+const resultHint = 32
+
 // keep remembers what came of a command, and forgets the oldest.
 func (b *batch) keep(id CommandID, r Result) error {
-	p, err := encode(r)
-	if err != nil {
-		return fmt.Errorf("encode result: %w", err)
-	}
 	number := b.meta.Commands
 	b.meta.Commands++
-	b.rows[commandKey(number)] = append(slices.Clone(id[:]), p...)
+	row := make([]byte, 0, len(id)+resultHint+len(r.Detail))
+	b.rows[commandKey(number)] = r.appendTo(append(row, id[:]...))
 	b.seen[id] = number
 	if b.meta.Commands <= b.s.remember {
 		return nil
@@ -229,16 +231,16 @@ func (b *batch) close() error {
 
 // changed is what the batch changed, in the order of the change index.
 func (b *batch) changed() []Record {
-	list := make([]placed, 0, len(b.out))
+	list := make([]standing, 0, len(b.out))
 	for _, p := range b.out {
 		list = append(list, p)
 	}
-	slices.SortFunc(list, func(x, y placed) int {
+	slices.SortFunc(list, func(x, y standing) int {
 		return cmp.Or(cmp.Compare(x.index, y.index), cmp.Compare(x.nth, y.nth))
 	})
 	records := make([]Record, len(list))
 	for i, p := range list {
-		records[i] = p.record
+		records[i] = *p.record
 	}
 	return records
 }

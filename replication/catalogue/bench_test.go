@@ -178,3 +178,29 @@ func BenchmarkChanges(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPins carries out batches of 256 new pins, each in a command of its
+// own. One operation is one command.
+func BenchmarkPins(b *testing.B) {
+	for name, store := range stores {
+		b.Run(name, func(b *testing.B) {
+			s, index := filled(b, store(b), 1)
+			b.ReportAllocs()
+			b.ResetTimer()
+			var spent time.Duration
+			for n := 0; n < b.N; {
+				b.StopTimer()
+				var batch []catalogue.Entry
+				for ; len(batch) < 256 && n < b.N; n++ {
+					batch = append(batch, benchEntry(b, index, put(b, catalogue.Pin{ID: fmt.Sprintf("pin-%d", index), Collection: "all"})))
+					index++
+				}
+				b.StartTimer()
+				begin := cpu(b)
+				apply(b, s, batch)
+				spent += cpu(b) - begin
+			}
+			b.ReportMetric(float64(spent.Nanoseconds())/float64(b.N), "cpu-ns/op")
+		})
+	}
+}

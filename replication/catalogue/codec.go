@@ -85,14 +85,18 @@ func Encode(c Command) ([]byte, error) {
 	if fault := c.fault(); fault != "" {
 		return nil, fmt.Errorf("encode command: %s", fault)
 	}
-	p, err := encode(c)
-	if err != nil {
-		return nil, fmt.Errorf("encode command: %w", err)
+	entry, ok := quickEncode(c)
+	if !ok {
+		p, err := encode(c)
+		if err != nil {
+			return nil, fmt.Errorf("encode command: %w", err)
+		}
+		entry = append([]byte{1}, p...)
 	}
-	if len(p)+1 > MaxCommandBytes {
-		return nil, fmt.Errorf("encode command: it has %d bytes, the most is %d: send several", len(p)+1, MaxCommandBytes)
+	if len(entry) > MaxCommandBytes {
+		return nil, fmt.Errorf("encode command: it has %d bytes, the most is %d: send several", len(entry), MaxCommandBytes)
 	}
-	return append([]byte{1}, p...), nil
+	return entry, nil
 }
 
 // Decode reads what Encode wrote. Errors: ErrNewer, or that it is no command.
@@ -117,17 +121,26 @@ func decodeFirst(p []byte) (Command, error) {
 	if len(p)+1 > MaxCommandBytes {
 		return Command{}, fmt.Errorf("it has %d bytes, the most is %d", len(p)+1, MaxCommandBytes)
 	}
-	var c Command
-	if err := decode(p, &c); err != nil {
-		return Command{}, err
-	}
-	if err := inOneForm(p, c); err != nil {
-		return Command{}, err
+	c, ok := quickCommand(p)
+	if !ok {
+		var err error
+		if c, err = slowCommand(p); err != nil {
+			return Command{}, err
+		}
 	}
 	if fault := c.fault(); fault != "" {
 		return Command{}, errors.New(fault)
 	}
 	return c, nil
+}
+
+// slowCommand is what quickCommand must agree with.
+func slowCommand(p []byte) (Command, error) {
+	var c Command
+	if err := decode(p, &c); err != nil {
+		return Command{}, err
+	}
+	return c, inOneForm(p, c)
 }
 
 // fault says what is wrong with the command as such, if anything.

@@ -28,6 +28,15 @@ func (w *work) delete(op Delete) error {
 	case !t.alive():
 		return refuse(CodeNotFound, "there is no %s %s", op.Kind, op.ID)
 	}
+	if op.Kind == KindDeposit {
+		f, err := fact[Deposit](t)
+		if err != nil {
+			return err
+		}
+		if !f.Kept {
+			return refuse(CodeConflict, "the centre does not keep that deposit yet, and nobody else would have it")
+		}
+	}
 	if op.Kind == KindCollection {
 		in, err := w.naming(refOwner(KindCollection, op.ID), KindResource)
 		if err != nil {

@@ -41,5 +41,20 @@ func turn(p []byte) []byte {
 // EncodeAny is the encoding of a value that nobody has checked.
 func EncodeAny(v any) ([]byte, error) { return encode(v) }
 
+// The quick readers and writers, and the slow ones that they must agree with.
+var (
+	QuickCommand = quickCommand
+	SlowCommand  = slowCommand
+	QuickFact    = quickFact
+	SlowFact     = slowFact
+	QuickEncode  = quickEncode
+)
+
+// QuickResult is how a result is kept.
+func QuickResult(r Result) []byte { return r.appendTo(nil) }
+
 // Normal is the fact in its one form.
 func Normal(f Fact) Fact { return f.normal() }
+
+// SlowContact reads a contact that is in its one form.
+func SlowContact(p []byte) (Fact, error) { return readAs[Contact](p) }

@@ -9,7 +9,7 @@ import (
 
 // Fact is the body of a record: one of Region, Server, SchoolEntry, Box,
 // Revocation, Policy, Collection, Resource, Subscription, Pin, Purge, Hints,
-// Authority, Token, Popularity and Contact.
+// Authority, Token, Popularity, Contact, Deposit and Source.
 type Fact interface {
 	// Kind is the kind of its record.
 	Kind() Kind
@@ -198,6 +198,11 @@ func Body[T Fact](r Record) (T, error) {
 	if f.Kind() != r.Kind {
 		return f, fmt.Errorf("read %s %q: it is no %s", r.Kind, r.ID, f.Kind())
 	}
+	if quick, ok := quickFact(r.Kind, r.Body); ok {
+		if f, ok := quick.(T); ok {
+			return f, nil
+		}
+	}
 	if err := decode(r.Body, &f); err != nil {
 		return f, fmt.Errorf("read %s %q: %w: %w", r.Kind, r.ID, ErrDamaged, err)
 	}
@@ -216,6 +221,14 @@ func readAs[T Fact](body []byte) (Fact, error) {
 // readFact reads a body that came from outside. Any error means that it is not
 // in its one form.
 func readFact(k Kind, body []byte) (Fact, error) {
+	if f, ok := quickFact(k, body); ok {
+		return f, nil
+	}
+	return slowFact(k, body)
+}
+
+// slowFact is what quickFact must agree with.
+func slowFact(k Kind, body []byte) (Fact, error) {
 	switch k {
 	case KindRegion:
 		return readAs[Region](body)
@@ -245,6 +258,10 @@ func readFact(k Kind, body []byte) (Fact, error) {
 		return readAs[Authority](body)
 	case KindToken:
 		return readAs[Token](body)
+	case KindDeposit:
+		return readAs[Deposit](body)
+	case KindSource:
+		return readAs[Source](body)
 	}
 	return nil, errForm
 }
@@ -258,6 +275,7 @@ var kindNames = map[Kind]string{
 	KindRevocation: "revocation", KindPolicy: "policy", KindCollection: "collection",
 	KindResource: "resource", KindSubscription: "subscription", KindPin: "pin",
 	KindPurge: "purge", KindHints: "hints", KindAuthority: "authority",
+	KindDeposit: "deposit", KindSource: "source",
 	KindToken: "token", KindPopularity: "popularity", KindContact: "contact",
 }
 

@@ -19,6 +19,7 @@ const (
 	maxBy       = 128 // bytes of the name of who asks
 	maxLine     = 512 // of a short text
 	maxFilename = 255
+	maxKey      = 1024 // of an object of the centre
 	maxHints    = 400
 	maxSealed   = 16 << 10
 	maxSites    = 64
@@ -270,6 +271,8 @@ func (f Resource) fault() string {
 		line("the licence", f.Licence, 0, maxLine),
 		schools(f.Audience), when(f.Modified, f.Expires),
 		f.bodyFault(),
+		line("the bucket", f.Bucket, 0, maxLine), line("the key", f.Key, 0, maxKey), line("the ETag", f.ETag, 0, maxLine),
+		unless((f.Bucket == "") == (f.Key == ""), "a bucket needs a key, and a key a bucket"),
 	)
 }
 
@@ -280,6 +283,9 @@ func (f Resource) bodyFault() string {
 	}
 	if f.SHA256.IsZero() {
 		return "the digest is missing"
+	}
+	if f.Listed {
+		return unless(f.Length > 0 && len(f.Blocks) == 0 && !f.Manifest.IsZero(), "a body whose blocks are listed must have a manifest, and a length")
 	}
 	n := (f.Length + block.Size - 1) / block.Size
 	if n > MaxInlineBlocks {

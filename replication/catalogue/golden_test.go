@@ -26,6 +26,12 @@ func facts() map[string]catalogue.Fact {
 	long.Description, long.Language, long.Level, long.Licence = "Un film\nsur pi", "fr", "6e", "CC BY 4.0"
 	long.Length, long.Blocks, long.Manifest = 20*block.Size+5, nil, block.Digest{9, 9}
 	long.Expires = noon.Add(1500 * time.Millisecond)
+	listed := resource("atlas", "maths")
+	listed.Length, listed.Blocks, listed.Manifest, listed.Listed = 700_000, nil, block.Digest{9, 9}, true
+	listed.Bucket, listed.Key, listed.ETag = "lecons", "6e/atlas é.pdf", "d41d8cd98f00b204e9800998ecf8427e-2"
+	keptDeposit := deposit("d-2", brest)
+	keptDeposit.Kept, keptDeposit.Bucket, keptDeposit.Key, keptDeposit.KeptAt = true, "deposits", "0290001B/abc/x.pdf", noon
+	keptDeposit.Waiting = ""
 	return map[string]catalogue.Fact{
 		"region":            catalogue.Region{ID: "0123456789abcdef", Name: "Rhône", Epoch: 3, CA: []byte("-----BEGIN"), MarkKey: keyA},
 		"server":            catalogue.Server{Name: "s1", Address: "[2001:db8::1]:4433", Sites: []string{"nuage", "tubes"}, Reads: 2},
@@ -48,7 +54,19 @@ func facts() map[string]catalogue.Fact {
 		"token":             token("t-1", lyon),
 		"token-of-server":   catalogue.Token{ID: "t-2", SecretHash: hash, Role: identity.Server, NotAfter: noon},
 		"popularity":        catalogue.Popularity{Key: "o/nuage/Accueil", Sum: 12345, At: noon},
+		"resource-listed":   listed,
+		"deposit":           deposit("d-1", lyon),
+		"deposit-kept":      keptDeposit,
+		"source":            catalogue.Source{Bucket: "lecons", Epoch: "a1b2", Seq: 1 << 40},
 		"contact":           catalogue.Contact{Box: "library-1", At: noon, Index: 77, Version: "1.2.3", Counted: 5},
+	}
+}
+
+func deposit(id string, school identity.School) catalogue.Deposit {
+	return catalogue.Deposit{
+		ID: id, School: school, Box: "library-1", Filename: "leçon.pdf", ContentType: "application/pdf", Title: "Leçon",
+		Description: "pour lundi", Collection: "6e B", At: noon, Length: 5, SHA256: block.Digest{1}, Blocks: []block.Digest{{1}},
+		Waiting: "the centre is full",
 	}
 }
 

@@ -39,6 +39,7 @@ func (w *work) prune(op Prune, r *Result) error {
 		r.Detail = "there is more to prune"
 	}
 	maps.Copy(b.rows, m.rows)
+	clear(b.stands) // some stand there no longer
 	return nil
 }
 

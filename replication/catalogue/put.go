@@ -81,6 +81,8 @@ func (w *work) fits(t *touch, f Fact) (_ Fact, filled bool, err error) {
 		return f, true, err
 	case Token:
 		return f, false, w.unused(t, f)
+	case Deposit:
+		return f, false, w.goesOn(t, f)
 	}
 	return f, false, nil
 }
@@ -146,6 +148,8 @@ func (w *work) audience(f Fact) ([]identity.School, error) {
 	case Policy:
 		return one(f.School), nil
 	case Subscription:
+		return one(f.School), nil
+	case Deposit:
 		return one(f.School), nil
 	case Pin:
 		return f.Schools, nil

@@ -26,12 +26,14 @@ const (
 	KindPin          Kind = 10 // Pin, by id
 	KindPurge        Kind = 11 // Purge, by id
 	KindHints        Kind = 12 // Hints, one, id "hints"
+	KindDeposit      Kind = 13 // Deposit, by id
 
 	// KindAuthority and those after it are what servers alone may know.
 	KindAuthority  Kind = 64 // Authority, one, id "authority"
 	KindToken      Kind = 65 // Token, by id
 	KindPopularity Kind = 66 // Popularity, by key
 	KindContact    Kind = 67 // Contact, by box
+	KindSource     Kind = 68 // Source, by bucket
 )
 
 // Private reports whether records of the kind never leave the servers.
@@ -172,6 +174,13 @@ type Resource struct {
 	// the body.
 	Blocks   []block.Digest `cbor:"15,keyasint,omitempty" json:"blocks,omitzero"`
 	Manifest block.Digest   `cbor:"16,keyasint,omitzero" json:"manifest,omitzero"`
+	// Listed: the list that Manifest names tells the blocks' lengths, and there is
+	// one however short the body is.
+	Listed bool `cbor:"17,keyasint,omitempty" json:"listed,omitzero"`
+	// Bucket and Key say where the centre has the body; empty: the region holds it.
+	Bucket string `cbor:"18,keyasint,omitempty" json:"bucket,omitzero"`
+	Key    string `cbor:"19,keyasint,omitempty" json:"key,omitzero"`
+	ETag   string `cbor:"20,keyasint,omitempty" json:"etag,omitzero"` // as the centre has it, without quotes
 }
 
 // MaxInlineBlocks is how many blocks a Resource lists itself.

@@ -100,9 +100,17 @@ func (w *work) load(k Kind, id string) (*touch, error) {
 	}
 	t := &touch{recordKey: key}
 	w.touched[key] = t
+	if at, ok := w.b.stands[key]; ok {
+		t.where, t.base, t.now = at.place, at.record, at.record
+		return t, nil
+	}
 	row, err := w.b.row(placeKey(k, id))
-	if err != nil || row == nil {
+	if err != nil {
 		return t, err
+	}
+	if row == nil {
+		w.b.stands[key] = standing{}
+		return t, nil
 	}
 	if t.where, _, err = parsePlace(row); err != nil {
 		return t, err
@@ -119,6 +127,7 @@ func (w *work) load(k Kind, id string) (*touch, error) {
 		return t, fmt.Errorf("%w: %s %q is not where it should be", ErrDamaged, k, id)
 	}
 	t.now = t.base
+	w.b.stands[key] = standing{t.where, t.base}
 	return t, nil
 }
 
@@ -197,7 +206,8 @@ func (w *work) finish() error {
 		at := place{w.index, nth}
 		b.rows[at.key()] = r.row()
 		b.rows[placeKey(t.kind, t.id)] = at.row(r.Deleted)
-		b.out[t.recordKey] = placed{at, r}
+		b.stands[t.recordKey] = standing{at, &r}
+		b.out[t.recordKey] = standing{at, &r}
 		nth++
 		w.counts[t.kind] += count(t.alive()) - count(was)
 	}
