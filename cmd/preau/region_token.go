@@ -13,6 +13,7 @@ type regionTokenCmd struct {
 	School   string          `placeholder:"CODE" xor:"for" help:"For a box in this school, by its code, such as 0690001A."`
 	Server   bool            `xor:"for" help:"For a further server of the region."`
 	Operator bool            `xor:"for" help:"For a person who may do all that these commands do."`
+	Central  bool            `xor:"for" help:"For the ministry's gateway."`
 	Valid    config.Duration `default:"7d" help:"How long it may wait to be used."`
 	QR       *bool           `name:"qr" negatable:"" help:"Draw it as a QR code too (default: on a terminal)."`
 
@@ -35,8 +36,10 @@ func (c regionTokenCmd) Run(ctx context.Context, to streams) error {
 		q.Role = "server"
 	case c.Operator:
 		q.Role = "operator"
+	case c.Central:
+		q.Role = "central"
 	case c.School == "":
-		return usage("say what it is for: --school CODE for a box, --server or --operator")
+		return usage("say what it is for: --school CODE for a box, --server, --operator or --central")
 	}
 	return c.with(ctx, to, usual, func(ctx context.Context, ask *control.Client) error {
 		t, err := ask.Token(ctx, q)
@@ -64,6 +67,8 @@ func tokenText(t control.Token, now time.Time) string {
 	switch t.Role {
 	case "server":
 		what, command = "a server of the region", "preau region join "+t.Token+" --data /var/lib/preau-region --listen ADDR --server NAME"
+	case "central":
+		what, command = "the ministry's gateway", "preau central enrol --token "+t.Token+" --data /var/lib/preau-central"
 	case "operator":
 		what, command = "an operator of the region", "preau enrol --operator --token "+t.Token
 	}

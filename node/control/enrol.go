@@ -69,3 +69,12 @@ func Enrol(ctx context.Context, q Enrolment) (Enrolled, error) {
 	}
 	return out, nil
 }
+
+// RegionOf is the region that a token invites to.
+func RegionOf(token string) (string, error) {
+	t, err := enrol.ParseToken(token)
+	if err != nil {
+		return "", Explain(err)
+	}
+	return string(t.Region), nil
+}
