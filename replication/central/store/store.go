@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -58,9 +59,9 @@ type Info struct {
 	Meta        map[string]string // names in lower case, without "x-amz-meta-"
 }
 
-// Options are given with an object.
+// Options are given with an object. CheckOptions says what Meta may be.
 type Options struct {
-	ContentType string
+	ContentType string // empty: DefaultType
 	Meta        map[string]string
 }
 
@@ -92,13 +93,17 @@ type Store interface {
 	// Put writes an object of size bytes. It is there when Put returns, whole and
 	// durable; until then nothing is to be seen of it, nor after an error, but
 	// that after ErrUnavailable or a context's error it may be there. A body that
-	// is shorter or longer than size is an error and writes nothing.
+	// is shorter or longer than size is ErrInvalid and writes nothing; one that
+	// fails writes nothing either, and its error is returned, wrapped. Nobody reads
+	// a body after Put has returned, so one whose Read blocks holds Put up.
 	Put(ctx context.Context, bucket, key string, body io.Reader, size int64, o Options, c Condition) (Info, error)
 	// Head tells what is known of an object.
 	Head(ctx context.Context, bucket, key string) (Info, error)
 	// Get reads length bytes from off on; length < 0 reads to the end. If etag is
 	// not empty and the object has another one, it returns ErrChanged. A range
-	// that begins beyond the end is ErrInvalid; one that ends there is cut short.
+	// that begins beyond the end is ErrInvalid; one that begins at the end is
+	// empty; one that ends beyond it is cut short. The body breaks off with an
+	// error of this package's, or ctx's, rather than end early.
 	Get(ctx context.Context, bucket, key string, off, length int64, etag string) (io.ReadCloser, Info, error)
 	// Delete removes an object. One that is not there is no error.
 	Delete(ctx context.Context, bucket, key string) error
@@ -112,7 +117,8 @@ type Store interface {
 	PutPart(ctx context.Context, bucket, key, upload string, number int, body io.Reader, size int64) (Part, error)
 	// Parts lists the parts that are there, by number.
 	Parts(ctx context.Context, bucket, key, upload string) ([]Part, error)
-	// Complete makes the object of parts 1 to len(parts). A second Complete of
+	// Complete makes the object of parts 1 to len(parts), which must be the ones
+	// that are there, or it is ErrInvalid. A second Complete of
 	// an upload returns ErrNotFound: Head tells what became of it.
 	Complete(ctx context.Context, bucket, key, upload string, parts []Part) (Info, error)
 	// Abort gives an upload up. One that is not there is no error.
@@ -124,10 +130,11 @@ type Store interface {
 	Ready(ctx context.Context, bucket string) error
 }
 
-// CheckKey reports a key that no store takes: empty, too long, not UTF-8 text.
+// CheckKey reports a key that no store takes: empty or nothing but spaces, too
+// long, not UTF-8 text.
 func CheckKey(key string) error {
 	switch {
-	case key == "":
+	case strings.TrimSpace(key) == "":
 		return fmt.Errorf("%w: a key is empty", ErrInvalid)
 	case len(key) > MaxKey:
 		return fmt.Errorf("%w: a key of %d bytes, at most %d", ErrInvalid, len(key), MaxKey)
