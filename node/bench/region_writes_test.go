@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,8 @@ type writing struct {
 	Log  string // consensus.StoreWAL or StoreBolt
 	Keep bool   // the catalogue; else a machine that does nothing
 	Time time.Duration
+	// Profile is the file for a CPU profile of what is counted, if it is wanted.
+	Profile string
 }
 
 // written is what came of it.
@@ -72,6 +75,9 @@ func (b *bench) benchRegionWrites(t *testing.T, out *table) {
 	for range sc.rounds {
 		for i, k := range kinds {
 			k.work.Time = sc.writing
+			if *profFlag != "" {
+				k.work.Profile = filepath.Join(*profFlag, fmt.Sprintf("writes-kind%d-profile.pb.gz", i+1))
+			}
 			w, err := b.write(t.Context(), k.work)
 			if err != nil {
 				t.Fatalf("%s: %v", k.name, err)
@@ -251,6 +257,11 @@ func (w writing) load(ctx context.Context, nodes []*consensus.Node) (done writte
 	if err != nil {
 		return done, err
 	}
+	profiled, err := w.profile()
+	if err != nil {
+		return done, err
+	}
+	defer func() { err = errors.Join(err, profiled()) }()
 	return drive(w.Time, func(serial int64) error {
 		data, err := pin(serial)
 		if err != nil {
@@ -262,6 +273,25 @@ func (w writing) load(ctx context.Context, nodes []*consensus.Node) (done writte
 		}
 		return err
 	})
+}
+
+// profile keeps a profile of the CPU until the function that it returns is
+// called.
+func (w writing) profile() (func() error, error) {
+	if w.Profile == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(w.Profile)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 // pin is a small entry.

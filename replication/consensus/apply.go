@@ -96,20 +96,15 @@ func (n *Node) collect(under <-chan *proposal) {
 			p.out <- Outcome{Err: n.translate(err)}
 			continue
 		}
-		if unapplied(p.future) {
+		result := kept(p.future.Response())
+		if _, no := result.(notApplied); no {
 			p.out <- Outcome{Err: ErrLostLeadership}
 			continue
 		}
-		p.out <- Outcome{Result: p.future.Response(), Index: p.future.Index()}
+		p.out <- Outcome{Result: result, Index: p.future.Index()}
 	}
 }
 
-// unapplied says whether an entry was agreed on but the node stopped before the
-// machine took it.
-func unapplied(f raft.ApplyFuture) bool {
-	_, yes := f.Response().(notApplied)
-	return yes
-}
-
-// notApplied stands in for the result of an entry that the machine did not take.
+// notApplied stands in for the result of an entry that was agreed on, but that
+// the machine did not take before the node stopped.
 type notApplied struct{}

@@ -143,6 +143,9 @@ func (c *checkedLog) DeleteRange(from, to uint64) error {
 type patientStable struct {
 	raft.StableStore
 	n *Node
+	// ended is when Run is to end. Raft writes its term before it has begun, when
+	// nobody can tell it to stop yet.
+	ended <-chan struct{}
 }
 
 func (p patientStable) SetUint64(key []byte, value uint64) error {
@@ -160,6 +163,10 @@ func (p patientStable) SetUint64(key []byte, value uint64) error {
 		case <-p.n.quit:
 			// Nothing comes after this: the node is stopping, its log takes nothing
 			// more, and without a stored vote it votes for nobody.
+			return nil
+		case <-p.ended:
+			// Run closes quit next. While raft begins, the term is the one that was
+			// read from here.
 			return nil
 		case <-time.After(wait):
 			wait = min(2*wait, 2*time.Second)

@@ -44,7 +44,8 @@ type Entry struct {
 // Machine is what the agreed entries act upon. It is durable by itself and knows
 // how far it has come, so that a start replays nothing that it has.
 //
-// The methods are called by one goroutine, except Applied, which any may call.
+// The methods are called one at a time, except Applied, which may be called at
+// any time.
 // After a Node was opened nothing else may change the machine.
 type Machine interface {
 	// Apply acts on committed entries, in order, each exactly once. When it

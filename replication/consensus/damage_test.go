@@ -230,6 +230,35 @@ func TestStopWithAFullDisk(t *testing.T) {
 	})
 }
 
+// Raft writes its term before anything else. Where it can't, the node waits for
+// room, and no longer than it is told to.
+func TestAStartOnAFullDiskCanBeStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stopped(t, nil)
+		if err := s.open(); err != nil {
+			t.Fatal(err)
+		}
+		s.disk.Fail(errFull)
+		s.run()
+		pass(time.Minute)
+		if s.node.Stats().Term != 0 {
+			t.Error("raft began: this test tests nothing")
+		}
+		s.halt()
+		s.disk.Fail(nil)
+		s.machine = s.machine.Reopen()
+		if err := s.open(); err != nil {
+			t.Fatal(err)
+		}
+		s.run()
+		pass(10 * time.Second)
+		if !s.node.IsLeader() {
+			t.Error("with room on the disk it does not lead")
+		}
+		s.halt()
+	})
+}
+
 func TestAMachineThatCannotWriteLetsAnotherLead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := begin(t, 3, 3, nil)

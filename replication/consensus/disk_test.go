@@ -205,17 +205,19 @@ func TestDamagedFilesAreRefused(t *testing.T) {
 		store, glob string
 		harm        func([]byte) []byte
 		advice      string
+		// other is set for what is no damage.
+		other bool
 	}{
-		"wal entry":     {consensus.StoreWAL, "raft/log/*/*.wal", flipAt("needle"), "join it again"},
-		"bolt entry":    {consensus.StoreBolt, "raft/log.db", flipAt("needle"), "join it again"},
-		"wal tail gone": {consensus.StoreWAL, "raft/log/*/*.wal", func(b []byte) []byte { return b[:300] }, "join it again"},
-		"wal meta":      {consensus.StoreWAL, "raft/log/*/wal-meta.db", func([]byte) []byte { return []byte("rubbish") }, "join it again"},
-		"vote":          {consensus.StoreWAL, "raft/vote.db", func([]byte) []byte { return make([]byte, 4096) }, "join it again"},
-		"snapshot":      {consensus.StoreWAL, "raft/snapshots/*/state.bin", func(b []byte) []byte { b[len(b)-10] ^= 1; return b }, "join it again"},
-		"snapshot cut":  {consensus.StoreWAL, "raft/snapshots/*/state.bin", func(b []byte) []byte { return b[:len(b)/2] }, "join it again"},
-		"snapshot meta": {consensus.StoreWAL, "raft/snapshots/*/meta.json", func([]byte) []byte { return []byte("{") }, "join it again"},
-		"note":          {consensus.StoreWAL, "raft/server.json", func([]byte) []byte { return []byte("{") }, "join it again"},
-		"note of later": {consensus.StoreWAL, "raft/server.json", func([]byte) []byte { return []byte(`{"format":2}`) }, "the program that wrote it"},
+		"wal entry":     {consensus.StoreWAL, "raft/log/*/*.wal", flipAt("needle"), "join it again", false},
+		"bolt entry":    {consensus.StoreBolt, "raft/log.db", flipAt("needle"), "join it again", false},
+		"wal tail gone": {consensus.StoreWAL, "raft/log/*/*.wal", func(b []byte) []byte { return b[:300] }, "join it again", false},
+		"wal meta":      {consensus.StoreWAL, "raft/log/*/wal-meta.db", func([]byte) []byte { return []byte("rubbish") }, "join it again", false},
+		"vote":          {consensus.StoreWAL, "raft/vote.db", func([]byte) []byte { return make([]byte, 4096) }, "join it again", false},
+		"snapshot":      {consensus.StoreWAL, "raft/snapshots/*/state.bin", func(b []byte) []byte { b[len(b)-10] ^= 1; return b }, "join it again", false},
+		"snapshot cut":  {consensus.StoreWAL, "raft/snapshots/*/state.bin", func(b []byte) []byte { return b[:len(b)/2] }, "join it again", false},
+		"snapshot meta": {consensus.StoreWAL, "raft/snapshots/*/meta.json", func([]byte) []byte { return []byte("{") }, "join it again", false},
+		"note":          {consensus.StoreWAL, "raft/server.json", func([]byte) []byte { return []byte("{") }, "join it again", false},
+		"note of later": {consensus.StoreWAL, "raft/server.json", func([]byte) []byte { return []byte(`{"format":2}`) }, "the program that wrote it", true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -263,6 +265,9 @@ func TestDamagedFilesAreRefused(t *testing.T) {
 			_, err = consensus.Open(diskConfig(dir, tt.store, "x"), openTally(t, filepath.Join(dir, "tally")), l, quiet(), prometheus.NewRegistry())
 			if err == nil || !strings.Contains(err.Error(), tt.advice) {
 				t.Errorf("open: %v, want it to say %q", err, tt.advice)
+			}
+			if got := errors.Is(err, consensus.ErrDamaged); got == tt.other {
+				t.Errorf("open: %v: is it damage? %v", err, got)
 			}
 		})
 	}

@@ -16,6 +16,7 @@ import (
 type fsm struct {
 	n       *Node
 	machine Machine
+	pending pending
 
 	mu      sync.Mutex
 	reached uint64 // the last index that was handed over or found to be there
@@ -29,14 +30,49 @@ var _ raft.BatchingFSM = (*fsm)(nil)
 
 func newFSM(n *Node, m Machine, reached uint64) *fsm {
 	applied, _ := m.Applied()
-	return &fsm{n: n, machine: m, reached: max(applied, reached), changed: make(chan struct{})}
+	f := &fsm{n: n, machine: m, reached: max(applied, reached), changed: make(chan struct{})}
+	f.pending.changed.L = &f.pending.mu
+	return f
 }
 
 // Apply implements raft.FSM.
 func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 
-// ApplyBatch implements raft.BatchingFSM.
+// ApplyBatch implements raft.BatchingFSM. It returns promises, which run keeps.
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
+	p := &promise{logs: logs, kept: make(chan struct{})}
+	answers := make([]any, len(logs))
+	for i, l := range logs {
+		p.bytes += len(l.Data)
+		answers[i] = promised{p, i}
+	}
+	f.pending.put(p)
+	return answers
+}
+
+// run carries out what raft hands over until pending is closed.
+func (f *fsm) run() {
+	for {
+		taken := f.pending.take()
+		if len(taken) == 0 {
+			return
+		}
+		var logs []*raft.Log
+		for _, p := range taken {
+			logs = append(logs, p.logs...)
+		}
+		out := f.carryOut(logs)
+		for _, p := range taken {
+			p.out, out = out[:len(p.logs)], out[len(p.logs):]
+			p.logs = nil
+			close(p.kept)
+		}
+		f.pending.finish(taken)
+	}
+}
+
+// carryOut has the machine apply what it does not have yet.
+func (f *fsm) carryOut(logs []*raft.Log) []any {
 	out := make([]any, len(logs))
 	applied, appliedTerm := f.machine.Applied()
 	batch := make([]Entry, 0, len(logs))
@@ -138,6 +174,7 @@ func (f *fsm) wait(ctx context.Context, index uint64) error {
 
 // Snapshot implements raft.FSM.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	f.pending.drain()
 	index, term := f.machine.Applied()
 	reached, _, _ := f.state()
 	if f.ended {
@@ -160,6 +197,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if err != nil {
 		return err
 	}
+	f.pending.drain()
 	return f.restore(in)
 }
 

@@ -103,8 +103,11 @@ func open(cfg Config, machine Machine, log *slog.Logger) (*Node, error) {
 	var err error
 	if n.stores, err = cfg.disk().Open(logger{to: log}); err != nil {
 		n.cancel()
-		if errors.Is(err, storage.ErrLocked) {
+		switch {
+		case errors.Is(err, storage.ErrLocked):
 			return nil, err
+		case errors.Is(err, storage.ErrDamaged):
+			return nil, fmt.Errorf("%w: %w: %s", ErrDamaged, err, rejoin)
 		}
 		return nil, fmt.Errorf("%w: if the disk itself is well, %s", err, rejoin)
 	}
@@ -164,12 +167,16 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	// Whoever leads is known from the first moment on.
 	observed := make(chan raft.Observation, 256)
+	var applier sync.WaitGroup
+	applier.Go(n.fsm.run)
 	n.birth.Lock() // raft reads who belongs to it here, and Bootstrap writes that
-	r, err := raft.NewRaft(conf, n.fsm, n.logs, patientStable{n.stores.Stable, n}, n.stores.Snapshots, watched{net, n.peers})
+	r, err := raft.NewRaft(conf, n.fsm, n.logs, patientStable{n.stores.Stable, n, ctx.Done()}, n.stores.Snapshots, watched{net, n.peers})
 	if err != nil {
 		n.birth.Unlock()
 		close(n.quit)
 		n.refuse()
+		n.fsm.pending.close()
+		applier.Wait()
 		return n.release(fmt.Errorf("start raft: %w", err), net.Close())
 	}
 	observer := raft.NewObserver(observed, false, nil)
@@ -192,6 +199,9 @@ func (n *Node) Run(ctx context.Context) error {
 		n.log.ErrorContext(ctx, "consensus cannot go on", "err", err)
 	}
 	clean := n.stop(r, net, &work, err == nil)
+	// Raft hands over nothing more.
+	n.fsm.pending.close()
+	applier.Wait()
 	r.DeregisterObserver(observer)
 	lead.Wait()
 	if clean {

@@ -96,7 +96,7 @@ func (n *Node) readIndex(r *raft.Raft) (uint64, error) {
 		if err := f.Error(); err != nil {
 			return 0, err
 		}
-		if unapplied(f) {
+		if _, no := kept(f.Response()).(notApplied); no {
 			return 0, ErrStopped
 		}
 		return f.Index(), nil

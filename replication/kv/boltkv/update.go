@@ -1,6 +1,7 @@
 package boltkv
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -19,6 +20,20 @@ type tx struct {
 	reader
 	total totals
 	done  bool
+	gap   gap
+}
+
+// gap is a stretch of keys, without its ends, of which none is there. Whoever
+// puts keys in ascending order, many of them new, has the tree searched once
+// for a stretch and not for every key.
+type gap struct {
+	low, high []byte
+	known     bool
+	endless   bool // there is no high
+}
+
+func (g *gap) has(key []byte) bool {
+	return g.known && bytes.Compare(key, g.low) > 0 && (g.endless || bytes.Compare(key, g.high) < 0)
 }
 
 // Put implements kv.Tx.
@@ -31,9 +46,13 @@ func (t *tx) Put(key, value []byte) error {
 	}
 	return guard(t.path, func() error {
 		rec := seal(key, value)
-		if err := t.forget(key); err != nil {
-			return err
+		if !t.gap.has(key) {
+			if err := t.forget(key); err != nil {
+				return err
+			}
 		}
+		// What is left of the gap, if it was one, comes after the key.
+		t.gap.low = append(t.gap.low[:0], key...)
 		if err := t.b.Put(key, rec); err != nil {
 			return fmt.Errorf("put: %w", err)
 		}
@@ -58,10 +77,13 @@ func (t *tx) Delete(key []byte) error {
 	})
 }
 
-// forget takes the record of key, if there is one, out of the totals.
+// forget takes the record of key, if there is one, out of the totals. If there
+// is none, the gap goes from key to what comes next.
 func (t *tx) forget(key []byte) error {
-	old := t.b.Get(key)
-	if old == nil {
+	next, old := t.seeker.Seek(key)
+	if t.gap.known = next == nil || !bytes.Equal(next, key); t.gap.known {
+		t.gap.low = append(t.gap.low[:0], key...)
+		t.gap.high, t.gap.endless = append(t.gap.high[:0], next...), next == nil
 		return nil
 	}
 	if len(old) < crcLen {
@@ -129,6 +151,7 @@ func (f *file) update(path string, fn func(kv.Tx) error) (err error) {
 			return damaged(path, err.Error())
 		}
 		t.b.FillPercent = fillPercent
+		t.seeker = t.b.Cursor()
 		return nil
 	}); err != nil {
 		return err

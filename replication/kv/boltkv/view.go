@@ -14,6 +14,20 @@ import (
 type reader struct {
 	path string
 	b    *bbolt.Bucket
+	// seeker is used for all Gets of an update, nil in a view, which several
+	// goroutines may read: a cursor has to be grown.
+	seeker *bbolt.Cursor
+}
+
+// get is the record of key, nil if it is not there.
+func (r *reader) get(key []byte) []byte {
+	if r.seeker == nil {
+		return r.b.Get(key)
+	}
+	if found, rec := r.seeker.Seek(key); found != nil && bytes.Equal(found, key) {
+		return rec
+	}
+	return nil
 }
 
 func (r *reader) damagedKey(key []byte) error {
@@ -23,7 +37,7 @@ func (r *reader) damagedKey(key []byte) error {
 // Get implements kv.Reader.
 func (r *reader) Get(key []byte) (value []byte, err error) {
 	err = guard(r.path, func() error {
-		rec := r.b.Get(key)
+		rec := r.get(key)
 		if rec == nil {
 			return kv.ErrNotFound
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // The kinds of log that Files can keep.
@@ -60,21 +61,21 @@ func (f Files) Open(log hclog.Logger) (s *Stores, err error) {
 
 	stable, err := openBolt(filepath.Join(f.Dir, stablePath))
 	if err != nil {
-		return nil, fmt.Errorf("open the vote: %w", err)
+		return nil, fmt.Errorf("open the vote: %w", hurt(err))
 	}
 	undo = append(undo, stable.Close)
 	var logs raft.LogStore
 	if f.Kind == Bolt {
 		db, err := openBolt(filepath.Join(f.Dir, boltLogPath))
 		if err != nil {
-			return nil, fmt.Errorf("open the log: %w", err)
+			return nil, fmt.Errorf("open the log: %w", hurt(err))
 		}
 		logs = db
 		undo = append(undo, db.Close)
 	} else {
 		w, err := openWAL(filepath.Join(f.Dir, walLogPath), log)
 		if err != nil {
-			return nil, fmt.Errorf("open the log: %w", err)
+			return nil, fmt.Errorf("open the log: %w", hurt(err))
 		}
 		logs = w
 		undo = append(undo, w.Close)
@@ -137,6 +138,15 @@ func (f Files) writeNote(b []byte) error {
 		err = syncDir(f.Dir)
 	}
 	return err
+}
+
+// hurt says that an error is damage, unless it is the system's, which could not
+// give us the file, or not yet.
+func hurt(err error) error {
+	if _, system := errors.AsType[syscall.Errno](err); system || errors.Is(err, berrors.ErrTimeout) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
 // openBolt opens a bbolt file; bbolt panics on some kinds of damage.

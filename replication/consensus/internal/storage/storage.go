@@ -17,6 +17,9 @@ import (
 // ErrLocked reports that another process has the folder open.
 var ErrLocked = errors.New("folder is in use by another process")
 
+// ErrDamaged reports that a file is there and can be read, and makes no sense.
+var ErrDamaged = errors.New("file is damaged")
+
 // Disk is a place where a server's state lies.
 type Disk interface {
 	// Open takes the place for this process, until Stores.Close.
