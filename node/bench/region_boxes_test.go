@@ -52,6 +52,10 @@ type light struct {
 	purges  map[string]bool
 }
 
+// boxSilence is after how long of silence a box asks whether its server is
+// there, as node/follow has it for the connection of the feed.
+const boxSilence = 40 * time.Second
+
 // arrival is when a box had everything up to an index.
 type arrival struct {
 	upto uint64
@@ -96,7 +100,9 @@ func boxesMain(path string) error {
 		return err
 	}
 	for i, who := range b.Boxes {
-		way, err := wire.NewDialer(who.credentialsFor(b.Region, root), wire.DefaultDialConfig())
+		dial := wire.DefaultDialConfig()
+		dial.Silence = boxSilence
+		way, err := wire.NewDialer(who.credentialsFor(b.Region, root), dial)
 		if err != nil {
 			return err
 		}

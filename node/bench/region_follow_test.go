@@ -21,6 +21,7 @@ func (b *bench) benchRegionBoxes(t *testing.T, out *table) {
 	defer cancel()
 	s.again(ctx, t) // enrolling them made heaps that are none of the boxes'
 	time.Sleep(min(5*time.Second, sc.idle))
+	alone := s.resting(sc.idle / 2)
 	bare := s.rss()
 
 	began := time.Now()
@@ -34,7 +35,7 @@ func (b *bench) benchRegionBoxes(t *testing.T, out *table) {
 	v.fact("all boxes connect at once, take a first snapshot and acknowledge it", fmt.Sprintf("%s s, %.1f ms of CPU for a box", secs(time.Since(began)), (s.cpu()-cpu)*1000/float64(sc.boxes)))
 
 	made := 1 + b.fanOut(ctx, t, s, boxes, v)
-	b.atRest(ctx, s, bare, v)
+	b.atRest(ctx, s, bare, alone, v)
 	b.catchUp(ctx, t, s, boxes, v)
 	seen := boxes.await(ctx, 0, 0).Purges
 	v.row("purges that boxes have read, of all that were made", fmt.Sprintf("%d to %d of %d", slices.Min(seen), slices.Max(seen), made),
@@ -124,17 +125,24 @@ func (b *bench) fanOut(ctx context.Context, t *testing.T, s *regionStage, boxes 
 	return made
 }
 
-// atRest measures what boxes cost that hear nothing new.
-func (b *bench) atRest(ctx context.Context, s *regionStage, bare memory, v verdicts) {
+// resting is the share of a core that all servers use for a time.
+func (s *regionStage) resting(long time.Duration) float64 {
+	cpu, began := s.cpu(), time.Now()
+	time.Sleep(long)
+	return (s.cpu() - cpu) / time.Since(began).Seconds()
+}
+
+// atRest measures what boxes cost that hear nothing new. bare is the servers'
+// memory without them, and alone the share of a core.
+func (b *bench) atRest(ctx context.Context, s *regionStage, bare memory, alone float64, v verdicts) {
 	sc := b.scale.region
 	time.Sleep(min(5*time.Second, sc.idle))
 	profiled := s.profile(ctx, "rest", sc.idle-time.Second)
-	cpu, began := s.cpu(), time.Now()
-	time.Sleep(sc.idle)
-	share := (s.cpu() - cpu) / time.Since(began).Seconds()
+	share := s.resting(sc.idle)
 	full := s.rss()
 	profiled()
-	v.row(fmt.Sprintf("%.0f s without news: CPU of all servers", sc.idle.Seconds()), fmt.Sprintf("%.1f %% of a core", share*100),
+	v.row(fmt.Sprintf("%.0f s without news: CPU of all servers", sc.idle.Seconds()),
+		fmt.Sprintf("%.1f %% of a core (without boxes %.1f %%)", share*100, alone*100),
 		fmt.Sprintf("%.0f %%", wantIdle*100), share <= wantIdle)
 	each := (full.rss - bare.rss) / int64(sc.boxes)
 	v.row("memory of all servers with the boxes, less without them", fmt.Sprintf("%s − %s MiB: %.0f KiB for a box", mib(full.rss), mib(bare.rss), float64(each)/float64(kiB)),

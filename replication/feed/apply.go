@@ -27,7 +27,9 @@ func (c *Copy) Begin(h Hello) error {
 		return fmt.Errorf("%w: the server goes on after %d, the copy is at %d", ErrOrder, h.After, p.Index)
 	}
 	c.part = 0
-	doubt := h.Again && p.Generation > 1 && h.FloorTime > p.Doubt
+	// Also of a snapshot that goes on: what the region has forgotten since it
+	// began is in no later part of it.
+	doubt := h.Mode == ModeSnapshot && (p.Generation > 1 || !h.Again) && h.FloorTime > p.Doubt
 	if doubt {
 		p.Doubt = h.FloorTime
 	}

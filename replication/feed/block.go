@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -36,6 +37,7 @@ type payload struct {
 // once; the rest is filtered for each school.
 type block struct {
 	after, upto, at uint64 // at is what had been applied when it was made
+	floor           uint64 // up to which purges and marks had been forgotten by then
 	public          []payload
 	extra           []catalogue.Record
 	size            int64
@@ -205,8 +207,9 @@ type shelf struct {
 }
 
 type shelved struct {
-	key blockKey
-	b   *block
+	key  blockKey
+	b    *block
+	used time.Time // when somebody wanted it last
 }
 
 type building struct {
@@ -235,6 +238,7 @@ func (s *shelf) get(after, limit uint64, gone bool, asOf uint64) (*block, error)
 	if e, ok := s.held[key]; ok {
 		if it, ok := e.Value.(*shelved); ok && it.b.at >= asOf {
 			s.recent.MoveToFront(e)
+			it.used = time.Now()
 			s.mu.Unlock()
 			s.met.blocks.WithLabelValues("hit").Inc()
 			return it.b, nil
@@ -297,6 +301,7 @@ func (s *shelf) build(key blockKey, asOf uint64) (b *block, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read changes of the catalogue after %d: %w", key.after, err)
 	}
+	b.floor = v.Floor()
 	return b, nil
 }
 
@@ -308,7 +313,7 @@ func (s *shelf) put(key blockKey, b *block) {
 	if b.size > s.budget/2 {
 		return
 	}
-	s.held[key] = s.recent.PushFront(&shelved{key, b})
+	s.held[key] = s.recent.PushFront(&shelved{key, b, time.Now()})
 	s.bytes += b.size
 	for s.bytes > s.budget {
 		s.drop(s.recent.Back())
@@ -319,6 +324,18 @@ func (s *shelf) drop(e *list.Element) {
 	if it, ok := s.recent.Remove(e).(*shelved); ok {
 		delete(s.held, it.key)
 		s.bytes -= it.b.size
+	}
+}
+
+// forget lets go of what nobody has wanted since then.
+func (s *shelf) forget(then time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e := s.recent.Back(); e != nil; e = s.recent.Back() {
+		if it, ok := e.Value.(*shelved); ok && it.used.After(then) {
+			return
+		}
+		s.drop(e)
 	}
 }
 

@@ -14,13 +14,12 @@ const maxPending = 8 << 20
 // maxNodes bounds how many flushes are remembered.
 const maxNodes = 1024
 
-// node is one flush. Streams hang on to the node they have written and wait for
-// the next; there is no queue for a box.
+// node is one flush. Streams hang on to the node they have written and look for
+// the next when they are woken; there is no queue for a box.
 type node struct {
 	after, upto uint64
 	blk         atomic.Pointer[block] // nil: read it from the source
-	next        *node                 // set before ready is closed
-	ready       chan struct{}
+	next        atomic.Pointer[node]
 }
 
 // chain is what happened lately, as streams pass it on. Between two nodes
@@ -47,7 +46,7 @@ type recordKey struct {
 }
 
 func newChain(enc *compressor, budget int64, head uint64) *chain {
-	n := &node{upto: head, ready: make(chan struct{})}
+	n := &node{upto: head}
 	return &chain{
 		enc: enc, budget: budget, head: head, quiet: head, tail: n, nodes: []*node{n},
 		pending: make(map[recordKey]catalogue.Record),
@@ -110,7 +109,7 @@ func (c *chain) flush() error {
 	}
 	c.mu.Unlock()
 	if overflow {
-		c.link(&node{after: after, upto: upto, ready: make(chan struct{})})
+		c.link(&node{after: after, upto: upto})
 		return nil
 	}
 
@@ -126,10 +125,10 @@ func (c *chain) flush() error {
 			return nil
 		})
 		if err != nil {
-			c.link(&node{after: after, upto: upto, ready: make(chan struct{})})
+			c.link(&node{after: after, upto: upto})
 			return err
 		}
-		n := &node{after: after, upto: b.upto, ready: make(chan struct{})}
+		n := &node{after: after, upto: b.upto}
 		n.blk.Store(b)
 		c.link(n)
 		after = b.upto
@@ -137,7 +136,7 @@ func (c *chain) flush() error {
 	return nil
 }
 
-// link makes n the chain's last node and wakes whoever waits for it.
+// link makes n the chain's last node. Who waits for it must be woken.
 func (c *chain) link(n *node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,9 +152,8 @@ func (c *chain) link(n *node) {
 			c.bytes -= b.size
 		}
 	}
-	last := c.tail
-	c.tail, last.next, c.quiet = n, n, n.upto
-	close(last.ready)
+	c.tail.next.Store(n)
+	c.tail, c.quiet = n, n.upto
 }
 
 // locate finds the node after which a stream at pos goes on. Where what follows
@@ -167,7 +165,7 @@ func (c *chain) locate(pos uint64) (n *node, limit uint64) {
 		return c.tail, 0
 	}
 	for _, n := range c.nodes {
-		if n.next != nil && n.upto <= pos && pos <= n.next.after && n.next.blk.Load() != nil {
+		if next := n.next.Load(); next != nil && n.upto <= pos && pos <= next.after && next.blk.Load() != nil {
 			return n, 0
 		}
 	}

@@ -25,7 +25,8 @@ type Config struct {
 	// CatchUps is how many boxes catch up at a time; others wait their turn.
 	CatchUps int `toml:"catch_ups"`
 	// RecentBytes and CacheBytes bound the memory for recent changes, and for
-	// parts of the catalogue that several boxes catch up on.
+	// parts of the catalogue that several boxes catch up on. The latter are let go
+	// of once nobody has wanted them for ten minutes.
 	RecentBytes int64 `toml:"recent_bytes"`
 	CacheBytes  int64 `toml:"cache_bytes"`
 	// MaxStreams is how many boxes may follow at a time.
@@ -35,9 +36,9 @@ type Config struct {
 // DefaultConfig serves three thousand boxes within a few hundred MiB.
 func DefaultConfig() Config {
 	return Config{
-		Coalesce: 500 * time.Millisecond, Heartbeat: 45 * time.Second,
+		Coalesce: 500 * time.Millisecond, Heartbeat: 34 * time.Second,
 		WriteTimeout: 30 * time.Second, BehindGrace: 15 * time.Second,
-		CatchUps: 128, RecentBytes: 16 << 20, CacheBytes: 16 << 20, MaxStreams: 6000,
+		CatchUps: 128, RecentBytes: 16 << 20, CacheBytes: 64 << 20, MaxStreams: 6000,
 	}
 }
 

@@ -139,6 +139,17 @@ func appendFrame(dst []byte, kind byte, header any, payload int) ([]byte, error)
 	return append(dst, h...), nil
 }
 
+// appendHeartbeat appends the frame of a batch without records. It is written by
+// hand because it is nearly all that a server writes while nothing happens.
+func appendHeartbeat(dst []byte, after, upto uint64) []byte {
+	var h [20]byte
+	header := append(h[:0], 0xa2, 0x01)
+	header = appendHead(header, 0x00, after)
+	header = append(header, 0x02)
+	header = appendHead(header, 0x00, upto)
+	return append(append(dst, frameBatch, Version, 0, byte(len(header)), 0, 0, 0, 0), header...)
+}
+
 // frameReader takes frames off a stream. Its buffer is used again for the next.
 type frameReader struct {
 	r      io.Reader

@@ -10,6 +10,7 @@ type metrics struct {
 	streams, waiting, head              prometheus.Gauge
 	published, sentBytes, acks, refused prometheus.Counter
 	frames, blocks, ends                *prometheus.CounterVec
+	beats                               prometheus.Counter // of frames
 }
 
 type maker struct{ made []prometheus.Collector }
@@ -56,6 +57,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		ends: m.vec("ends_total",
 			"Streams that ended, by reason: gone, slow, failed, revoked, moved, draining, behind, again.", "reason"),
 	}
+	met.beats = met.frames.WithLabelValues("heartbeat")
 	return met, m.register(reg)
 }
 

@@ -60,7 +60,7 @@ type presence struct {
 }
 
 // join notes a stream and returns the one that it takes the place of.
-func (p *presence) join(st *stream, acked uint64, now time.Time, limit int) (old *stream, ok bool) {
+func (p *presence) join(st *stream, version string, acked uint64, now time.Time, limit int) (old *stream, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.boxes[st.box.Name]
@@ -75,8 +75,8 @@ func (p *presence) join(st *stream, acked uint64, now time.Time, limit int) (old
 		p.live++
 	}
 	m.school, m.stream, m.since, m.seen, m.acked = st.box.School, st, now, now, acked
-	if st.version != "" {
-		m.version = st.version
+	if version != "" {
+		m.version = version
 	}
 	return old, true
 }

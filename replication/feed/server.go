@@ -34,6 +34,10 @@ const ContentType = "application/vnd.preau.feed"
 // about the same time share what was read for the others.
 const rebase = 20_000
 
+// shelfAge is for how long blocks are kept that nobody wants any more: boxes that
+// catch up come together, after an outage.
+const shelfAge = 10 * time.Minute
+
 // lastWords is how long a goodbye may take.
 const lastWords = 5 * time.Second
 
@@ -56,6 +60,7 @@ type Server struct {
 	enc      *compressor
 	chain    *chain
 	shelf    *shelf
+	made     time.Time
 	presence presence
 	due      chan struct{} // a flush is
 	slots    chan struct{} // who catches up holds one
@@ -81,7 +86,7 @@ func New(cfg Config, source Source, signer Signer, peer Peer, log *slog.Logger, 
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, source: source, signer: signer, peer: peer, log: log.With("part", "feed"), met: met, enc: enc,
+		cfg: cfg, made: time.Now(), source: source, signer: signer, peer: peer, log: log.With("part", "feed"), met: met, enc: enc,
 		shelf: newShelf(source, enc, cfg.CacheBytes, met),
 		due:   make(chan struct{}, 1), slots: make(chan struct{}, cfg.CatchUps),
 	}
@@ -141,15 +146,21 @@ func (s *Server) Run(ctx context.Context) error {
 	s.running = true
 	s.mu.Unlock()
 	defer s.drain()
+	var wheel sync.WaitGroup
+	wheel.Go(func() { s.turnWheel(ctx) })
+	defer wheel.Wait()
 
-	hourly := time.NewTicker(time.Hour)
+	hourly, tidy := time.NewTicker(time.Hour), time.NewTicker(shelfAge/2)
 	defer hourly.Stop()
+	defer tidy.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-hourly.C:
 			s.presence.forget(now)
+		case now := <-tidy.C:
+			s.shelf.forget(now.Add(-shelfAge))
 		case <-s.due:
 			// What comes within this time goes with it.
 			select {
@@ -163,8 +174,12 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) flush(ctx context.Context) {
+	_, _, before := s.chain.applied()
 	if err := s.chain.flush(); err != nil {
 		s.log.WarnContext(ctx, "changes are read from the catalogue instead", "err", err)
+	}
+	if before.next.Load() != nil {
+		s.presence.each((*stream).poke)
 	}
 	head, _, _ := s.chain.applied()
 	s.met.head.Set(float64(head))
@@ -209,11 +224,24 @@ func (s *Server) fresh(st state) uint64 {
 }
 
 // Handler answers both routes.
-func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+Path, s.serveFeed)
-	mux.HandleFunc("POST "+AckPath, s.serveAck)
-	return mux
+func (s *Server) Handler() http.Handler { return (*handler)(s) }
+
+// handler is no http.ServeMux, whose frames would lie on each stream's stack.
+type handler Server
+
+// ServeHTTP implements http.Handler.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s := (*Server)(h)
+	switch {
+	case r.URL.Path == Path && r.Method == http.MethodGet:
+		s.serveFeed(w, r)
+	case r.URL.Path == AckPath && r.Method == http.MethodPost:
+		s.serveAck(w, r)
+	case r.URL.Path == Path, r.URL.Path == AckPath:
+		http.Error(w, "the feed knows GET of its stream and POST of acknowledgements", http.StatusMethodNotAllowed)
+	default:
+		http.NotFound(w, r)
+	}
 }
 
 // box is whom the request comes from, if it is a box of this region.
@@ -227,24 +255,37 @@ func (s *Server) refuse(w http.ResponseWriter, code int, why string) {
 	http.Error(w, why, code)
 }
 
+// serveFeed runs a stream. It has no more on its stack than it needs while it
+// waits, which is nearly always.
 func (s *Server) serveFeed(w http.ResponseWriter, r *http.Request) {
+	st := s.admit(w, r)
+	if st == nil {
+		return
+	}
+	defer st.leave()
+	for st.advance() {
+		<-st.wake
+	}
+}
+
+// admit makes a stream of a request, or answers it with a refusal.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request) *stream {
 	box, ok := s.box(r)
 	if !ok {
 		s.refuse(w, http.StatusForbidden, "the feed is for boxes of this region")
-		return
+		return nil
 	}
 	req, err := parseRequest(r.URL.RawQuery)
 	if err != nil {
 		s.refuse(w, http.StatusBadRequest, err.Error())
-		return
+		return nil
 	}
 	if !s.enter() {
 		w.Header().Set("Retry-After", "5")
 		s.refuse(w, http.StatusServiceUnavailable, "the server is starting or stopping")
-		return
+		return nil
 	}
-	defer s.streams.Done()
-	st := newStream(s, box, req, w)
+	st := newStream(r.Context(), s, box, req, w)
 	// What it holds of another region or epoch says nothing about this one.
 	var acked uint64
 	if now, err := s.state(); err == nil && req.Until == 0 &&
@@ -252,25 +293,21 @@ func (s *Server) serveFeed(w http.ResponseWriter, r *http.Request) {
 		head, _, _ := s.chain.applied()
 		acked = min(req.Cursor.Index, head)
 	}
-	old, ok := s.presence.join(st, acked, time.Now(), s.cfg.MaxStreams)
+	old, ok := s.presence.join(st, req.Version, acked, time.Now(), s.cfg.MaxStreams)
 	if !ok {
+		s.streams.Done()
 		w.Header().Set("Retry-After", "30")
 		s.refuse(w, http.StatusServiceUnavailable, "too many boxes follow this server")
-		return
+		return nil
 	}
 	if old != nil {
 		old.kick(ReasonMoved)
 	}
 	s.met.streams.Inc()
-	defer func() {
-		s.met.streams.Dec()
-		s.presence.leave(st, time.Now())
-	}()
 	if !s.isRunning() {
 		st.kick(ReasonDraining) // drain may have gone by before join
 	}
-	why := st.run(r.Context(), req)
-	s.met.ends.WithLabelValues(why).Inc()
+	return st
 }
 
 func (s *Server) isRunning() bool {

@@ -15,50 +15,71 @@ import (
 	"preau/replication/identity"
 )
 
-// A stream that catches up gives its place to the next one after so much.
-const (
-	turnBytes = 4 << 20
-	turnTime  = 2 * time.Second
-)
-
 // chunkBytes is how much is written at once. An HTTP/2 connection keeps a buffer
 // as large as the largest frame it ever wrote, for as long as the box follows.
-const chunkBytes = 8<<10 - 16
+const chunkBytes = 2<<10 - 16
 
 // smallFrame is what is put together with its header, into one write.
-const smallFrame = 4 << 10
+const smallFrame = 1 << 10
+
+// soon is after how long a box that has just come is told that it has all.
+const soon = time.Second
 
 // stream is one box that follows. It has the handler's goroutine and nothing
-// else: no queue, no buffer.
+// else: no queue, no buffer, no timer. While there is nothing to tell, that
+// goroutine waits on wake in serveFeed, which is as few frames deep as can be:
+// with thousands of boxes, stacks are most of what they cost.
 type stream struct {
-	s       *Server
-	box     identity.Identity
-	version string
-	w       http.ResponseWriter
-	rc      *http.ResponseController
+	s    *Server
+	box  identity.Identity
+	req  *Request // nil once it has begun
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	ctx  context.Context // the request's: the stream is one request
+	wake chan struct{}   // something may have to be done
 
 	sent atomic.Uint64 // the box's cursor, once it has read what was written
 	told atomic.Uint64 // the end of the last batch that had records in it
 	seen atomic.Uint64 // up to where there was nothing more for the box
+	beat atomic.Int64  // when a heartbeat is due, by the server's clock; 0: never
+	late atomic.Int64  // when the write under way has taken too long; 0: none is
 
 	mu     sync.Mutex
 	kicked Reason
-	over   bool          // the handler is done with w
-	end    time.Time     // of lastWords
-	kicks  chan struct{} // closed when kicked
+	slow   bool      // a write was ended because of late
+	over   bool      // the handler is done with w
+	end    time.Time // of lastWords
 
 	until  uint64 // of the snapshot under way
+	floor  uint64 // that the box was told of
 	settle uint64 // where the box may drop what was not in it
 	epoch  uint64
 	cert   *tls.Certificate
 	node   *node
-	beat   *time.Timer
 }
 
-func newStream(s *Server, box identity.Identity, req Request, w http.ResponseWriter) *stream {
-	st := &stream{s: s, box: box, version: req.Version, w: w, rc: http.NewResponseController(w), kicks: make(chan struct{})}
+func newStream(ctx context.Context, s *Server, box identity.Identity, req Request, w http.ResponseWriter) *stream {
+	st := &stream{s: s, box: box, req: &req, w: w, rc: http.NewResponseController(w), ctx: ctx, wake: make(chan struct{}, 1)}
 	st.sent.Store(req.Cursor.Index)
 	return st
+}
+
+// leave is the last that is done with the request.
+func (st *stream) leave() {
+	st.mu.Lock()
+	st.over = true
+	st.mu.Unlock()
+	st.s.met.streams.Dec()
+	st.s.presence.leave(st, time.Now())
+	st.s.streams.Done()
+}
+
+// poke has the stream look whether there is something to do. It never waits.
+func (st *stream) poke() {
+	select {
+	case st.wake <- struct{}{}:
+	default:
+	}
 }
 
 // kick ends the stream, with reason as its last word if the box still reads.
@@ -67,10 +88,27 @@ func (st *stream) kick(reason Reason) {
 	defer st.mu.Unlock()
 	if st.kicked == "" {
 		st.kicked, st.end = reason, time.Now().Add(lastWords)
-		close(st.kicks)
 		if !st.over {
 			st.deadline(st.end) // a write that hangs must not outlast it
 		}
+		st.poke()
+	}
+}
+
+// tick is called every second or so. It wakes the stream for a heartbeat, or when
+// the box has left, and ends a write that takes too long. To set and clear a deadline around each write
+// instead would wake the connection's goroutine twice more for each heartbeat.
+func (st *stream) tick(now int64) {
+	if late := st.late.Load(); late != 0 && now >= late {
+		st.mu.Lock()
+		if st.kicked == "" && !st.over && !st.slow {
+			st.slow = true
+			st.deadline(time.Unix(1, 0))
+		}
+		st.mu.Unlock()
+	}
+	if beat := st.beat.Load(); beat != 0 && now >= beat || st.ctx.Err() != nil {
+		st.poke()
 	}
 }
 
@@ -93,37 +131,48 @@ type errGoodbye Reason
 
 func (e errGoodbye) Error() string { return "goodbye: " + string(e) }
 
-// run writes the feed until something ends it, and says what.
-func (st *stream) run(ctx context.Context, req Request) string {
-	st.beat = time.NewTimer(time.Hour)
-	defer func() {
-		st.beat.Stop()
-		st.mu.Lock()
-		st.over = true
-		st.mu.Unlock()
-	}()
-	err := st.follow(ctx, req)
+// advance does what there is to do, and reports whether the stream goes on: when
+// it is woken.
+func (st *stream) advance() bool {
+	err := st.begin()
+	for waits := false; err == nil; {
+		if waits, err = st.step(); waits {
+			return true
+		}
+	}
+	st.s.met.ends.WithLabelValues(st.part(err)).Inc()
+	return false
+}
+
+// part says goodbye if that is how the stream ends, and returns how it does.
+func (st *stream) part(err error) string {
 	var bye errGoodbye
 	switch {
 	case errors.As(err, &bye):
 		if err := st.write(frameGoodbye, goodbyeHeader{Reason(bye)}, nil, ""); err != nil {
-			st.s.log.DebugContext(ctx, "goodbye not delivered", "box", st.box.Name, "err", err)
+			st.s.log.DebugContext(st.ctx, "goodbye not delivered", "box", st.box.Name, "err", err)
 		}
 		return string(bye)
 	case errors.Is(err, errSlow):
-		st.s.log.InfoContext(ctx, "box is too slow", "box", st.box.Name)
+		st.s.log.InfoContext(st.ctx, "box is too slow", "box", st.box.Name)
 		return "slow"
-	case ctx.Err() != nil:
+	case st.ctx.Err() != nil:
 		return "gone"
 	case errors.Is(err, errWrite):
 		return "gone"
 	}
-	st.s.log.WarnContext(ctx, "stream ended", "box", st.box.Name, "err", err)
+	st.s.log.WarnContext(st.ctx, "stream ended", "box", st.box.Name, "err", err)
 	return "failed"
 }
 
-func (st *stream) follow(ctx context.Context, req Request) error {
-	if err := st.abreast(ctx, 1); err != nil { // there is nothing to be signed before
+// begin says hello.
+func (st *stream) begin() error {
+	if st.req == nil {
+		return nil
+	}
+	req := *st.req
+	st.req = nil
+	if err := st.abreast(1); err != nil { // there is nothing to be signed before
 		return err
 	}
 	now, err := st.s.state()
@@ -148,7 +197,7 @@ func (st *stream) follow(ctx context.Context, req Request) error {
 		}
 		hello.Chain = st.cert.Certificate
 	}
-	st.epoch, st.until = now.epoch, begin.until
+	st.epoch, st.until, st.floor = now.epoch, begin.until, now.floor
 	st.sent.Store(begin.after)
 	st.told.Store(begin.after)
 	st.seen.Store(begin.after)
@@ -157,101 +206,94 @@ func (st *stream) follow(ctx context.Context, req Request) error {
 	if err := st.write(frameHello, hello, nil, ""); err != nil {
 		return err
 	}
-	if err := st.abreast(ctx, max(begin.after, begin.until)); err != nil {
-		return err
-	}
-	for {
-		if err := st.step(ctx); err != nil {
-			return err
-		}
-	}
+	return st.abreast(max(begin.after, begin.until))
 }
 
 // abreast waits until the server has what the box has.
-func (st *stream) abreast(ctx context.Context, index uint64) error {
-	grace := time.NewTimer(st.s.cfg.BehindGrace)
-	defer grace.Stop()
+func (st *stream) abreast(index uint64) error {
+	var grace, look *time.Timer
 	for {
 		_, quiet, _ := st.s.chain.applied()
 		if quiet >= index {
 			return nil
 		}
-		look := time.NewTimer(250 * time.Millisecond)
+		if grace == nil {
+			grace = time.NewTimer(st.s.cfg.BehindGrace)
+			defer grace.Stop()
+			look = time.NewTimer(0)
+			defer look.Stop()
+		}
+		look.Reset(250 * time.Millisecond)
 		select {
 		case <-look.C:
 		case <-grace.C:
-			look.Stop()
 			return errGoodbye(ReasonBehind)
-		case <-st.kicks:
-			look.Stop()
-			return st.lastWord()
-		case <-ctx.Done():
-			look.Stop()
-			return ctx.Err()
+		case <-st.wake:
+			if err := st.ended(); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-func (st *stream) lastWord() error {
+// ended is why the stream should end, nil if it should not.
+func (st *stream) ended() error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return errGoodbye(st.kicked)
+	if st.kicked != "" {
+		return errGoodbye(st.kicked)
+	}
+	return st.ctx.Err()
 }
 
-// step sends what there is, or waits.
-func (st *stream) step(ctx context.Context) error {
+// step sends what there is, or reports that the stream must wait.
+func (st *stream) step() (waits bool, err error) {
+	if err := st.ended(); err != nil {
+		return false, err
+	}
 	pos := st.seen.Load()
 	if st.until > pos {
-		return st.catchUp(ctx, st.until, false)
+		return false, st.catchUp(st.until, false)
 	}
 	if st.until > 0 {
 		st.until = 0
-		st.beat.Reset(time.Second)
+		st.beatIn(soon)
 	}
 	if st.node == nil {
 		n, limit := st.s.chain.locate(pos)
 		if n == nil {
-			return st.catchUp(ctx, limit, true)
+			return false, st.catchUp(limit, true)
 		}
 		st.node = n
 	}
-	if ready, err := st.wait(ctx, st.node.ready); err != nil || !ready {
-		return err
+	n := st.node.next.Load()
+	if n == nil {
+		if !st.beatDue() {
+			return true, nil
+		}
+		return false, st.heartbeat()
 	}
-	n := st.node.next
 	b := n.blk.Load()
 	switch {
 	case pos >= n.upto: // the box had it from another server
 		st.node = n
 	case b == nil, pos > n.after:
 		st.node = nil
-		return st.catchUp(ctx, n.upto, true)
+		return false, st.catchUp(n.upto, true)
 	default:
 		if err := st.send(b, "live"); err != nil {
-			return err
+			return false, err
 		}
 		st.node = n
 	}
-	return nil
+	return false, nil
 }
 
-// wait waits for c, or sends a heartbeat when it is time for one.
-func (st *stream) wait(ctx context.Context, c <-chan struct{}) (ready bool, err error) {
-	select {
-	case <-st.kicks:
-		return false, st.lastWord()
-	default:
-	}
-	select {
-	case <-c:
-		return true, nil
-	case <-st.beat.C:
-		return false, st.heartbeat()
-	case <-st.kicks:
-		return false, st.lastWord()
-	case <-ctx.Done():
-		return false, ctx.Err()
-	}
+func (st *stream) beatIn(d time.Duration) { st.beat.Store(st.s.now() + int64(d)) }
+
+func (st *stream) beatDue() bool {
+	beat := st.beat.Load()
+	return beat != 0 && st.s.now() >= beat
 }
 
 // heartbeat is an empty batch. It moves the box's cursor over what it has no
@@ -264,80 +306,16 @@ func (st *stream) heartbeat() error {
 	} else {
 		pos = st.sent.Load() // a signed batch will follow on it
 	}
-	h := batchHeader{After: st.sent.Load(), Upto: pos}
-	if err := st.write(frameBatch, h, nil, "heartbeat"); err != nil {
+	frame := appendHeartbeat(make([]byte, 0, 48), st.sent.Load(), pos)
+	if err := st.put(frame, nil); err != nil {
 		return err
 	}
+	st.s.met.beats.Inc()
 	st.sent.Store(pos)
 	if pos < st.settle {
-		st.beat.Reset(time.Second) // a box that has just come waits for it
+		st.beatIn(soon) // a box that has just come waits for it
 	}
 	return nil
-}
-
-// catchUp takes a turn at reading from the source, towards limit.
-func (st *stream) catchUp(ctx context.Context, limit uint64, gone bool) error {
-	if err := st.turn(ctx); err != nil {
-		return err
-	}
-	defer func() { <-st.s.slots }()
-	began, bytes := time.Now(), 0
-	for st.seen.Load() < limit && bytes < turnBytes && time.Since(began) < turnTime {
-		select {
-		case <-st.kicks:
-			return st.lastWord()
-		case <-ctx.Done():
-			return ctx.Err()
-		default:
-		}
-		asOf := uint64(0)
-		if !gone {
-			asOf = limit
-		}
-		b, err := st.s.shelf.get(st.seen.Load(), limit, gone, asOf)
-		switch {
-		case errors.Is(err, ErrPruned), errors.Is(err, ErrBehind):
-			return errGoodbye(ReasonAgain)
-		case err != nil:
-			return err
-		}
-		kind := "changes"
-		if !gone {
-			kind = "snapshot"
-		}
-		if err := st.send(b, kind); err != nil {
-			return err
-		}
-		for _, p := range b.public {
-			bytes += len(p.bytes)
-		}
-	}
-	return nil
-}
-
-// turn waits for a place among those who catch up, in order of arrival.
-func (st *stream) turn(ctx context.Context) error {
-	select {
-	case st.s.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	st.s.met.waiting.Inc()
-	defer st.s.met.waiting.Dec()
-	for {
-		select {
-		case st.s.slots <- struct{}{}:
-			return nil
-		case <-st.beat.C:
-			if err := st.heartbeat(); err != nil {
-				return err
-			}
-		case <-st.kicks:
-			return st.lastWord()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 // send writes b, or what of it concerns the box. If that is nothing, nothing is
@@ -391,8 +369,7 @@ func (st *stream) send(b *block, kind string) error {
 	return nil
 }
 
-// write writes one frame and pushes it out. A box that does not take it in time
-// costs nobody else anything.
+// write writes one frame and pushes it out.
 func (st *stream) write(frame byte, header any, body []byte, kind string) error {
 	buf, err := appendFrame(make([]byte, 0, 128+min(len(body), smallFrame)), frame, header, len(body))
 	if err != nil {
@@ -401,40 +378,50 @@ func (st *stream) write(frame byte, header any, body []byte, kind string) error 
 	if len(body) <= smallFrame {
 		buf, body = append(buf, body...), nil
 	}
-	st.mu.Lock()
-	by := time.Now().Add(st.s.cfg.WriteTimeout)
-	if st.kicked != "" {
-		by = st.end
+	if err := st.put(buf, body); err != nil {
+		return err
 	}
-	st.deadline(by)
-	st.mu.Unlock()
-	_, err = st.w.Write(buf)
+	if kind != "" {
+		st.s.met.frames.WithLabelValues(kind).Inc()
+	}
+	return nil
+}
+
+// put writes a frame's bytes. A box that does not take them in time costs nobody
+// else anything.
+func (st *stream) put(frame, body []byte) error {
+	st.late.Store(st.s.now() + int64(st.s.cfg.WriteTimeout))
+	_, err := st.w.Write(frame)
 	for chunk := range slices.Chunk(body, chunkBytes) {
 		if err == nil {
 			_, err = st.w.Write(chunk)
 		}
+		// Else net/http puts what it can together.
+		if err == nil {
+			err = st.rc.Flush()
+		}
 	}
-	if err == nil {
+	if err == nil && len(body) == 0 {
 		err = st.rc.Flush()
 	}
-	switch {
-	case err == nil:
-	case !time.Now().Before(by): // by then HTTP/2 says only that the stream is closed
-		return fmt.Errorf("%w: %w", errSlow, err)
-	default:
-		return fmt.Errorf("%w to %s: %w", errWrite, st.box.Name, err)
+	st.late.Store(0)
+	if err != nil {
+		return st.unwritten(err)
 	}
-	st.mu.Lock()
-	if st.kicked == "" {
-		st.deadline(time.Time{}) // it must not strike while there is nothing to write
-	}
-	st.mu.Unlock()
-	st.s.met.sentBytes.Add(float64(len(buf) + len(body)))
-	if kind != "" {
-		st.s.met.frames.WithLabelValues(kind).Inc()
-	}
+	st.s.met.sentBytes.Add(float64(len(frame) + len(body)))
 	// A tenth either way, so that boxes that came together part.
 	every := st.s.cfg.Heartbeat
-	st.beat.Reset(every - every/10 + rand.N(every/5+1))
+	st.beatIn(every - every/10 + rand.N(every/5+1))
 	return nil
+}
+
+// unwritten tells a box that was too slow from one that is gone: once the time is
+// over, HTTP/2 says only that the stream is closed.
+func (st *stream) unwritten(err error) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.slow || st.kicked != "" && !time.Now().Before(st.end) {
+		return fmt.Errorf("%w: %w", errSlow, err)
+	}
+	return fmt.Errorf("%w to %s: %w", errWrite, st.box.Name, err)
 }
