@@ -270,7 +270,7 @@ func (g *Region) openConsensus(keep func(func() error)) error {
 		return err
 	}
 	keep(g.node.Close)
-	g.group.Add("consensus", 30*time.Second, g.node.Run)
+	g.group.Add("consensus", 30*time.Second, func(ctx context.Context) error { return g.cfg.mendable(g.node.Run(ctx)) })
 	return nil
 }
 
