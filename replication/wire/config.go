@@ -10,6 +10,8 @@ import (
 	"time"
 )
 
+const bbr = "bbr"
+
 // Config bounds what strangers can make a Listener do. Start from DefaultConfig.
 type Config struct {
 	// MaxConns is how many connections there may be at once, of all kinds.
@@ -44,6 +46,21 @@ type Config struct {
 	Sweep time.Duration `toml:"sweep"`
 	// Grace is how long requests may go on once the listener stops.
 	Grace time.Duration `toml:"grace"`
+	// QUIC also opens the UDP port of the same number, for HTTP/3. Where it can't
+	// be opened the listener says so once and goes on without.
+	QUIC bool `toml:"quic"`
+	// QUICKeepAlive is how often a quiet QUIC connection is kept alive, which
+	// must be more often than routers forget UDP (30 s).
+	QUICKeepAlive time.Duration `toml:"quic_keep_alive"`
+	// TCPCongestion is how TCP's senders find their rate, where the kernel has it:
+	// bbr takes a random loss for what it is, where cubic takes it for a full
+	// line. Empty leaves the system's choice.
+	TCPCongestion string `toml:"tcp_congestion"`
+	// ResetKey lets peers of a server that lost its memory know at once that
+	// their QUIC connections are gone (RFC 9000 §10.3). The same key must be
+	// given after each start, and be kept as secret as the certificate's key.
+	// Nil: they find out by themselves.
+	ResetKey *[32]byte `toml:"-"`
 }
 
 // DefaultConfig suits a server with 3,000 boxes.
@@ -63,6 +80,9 @@ func DefaultConfig() Config {
 		WriteTimeout:     30 * time.Second,
 		Sweep:            2 * time.Second,
 		Grace:            5 * time.Second,
+		QUIC:             true,
+		QUICKeepAlive:    15 * time.Second,
+		TCPCongestion:    bbr,
 	}
 }
 
@@ -86,7 +106,7 @@ func (c Config) Validate() error {
 	}{
 		{"handshake_timeout", c.HandshakeTimeout}, {"anonymous_timeout", c.AnonymousTimeout},
 		{"idle_timeout", c.IdleTimeout}, {"silence", c.Silence}, {"ping_timeout", c.PingTimeout},
-		{"write_timeout", c.WriteTimeout}, {"sweep", c.Sweep}, {"grace", c.Grace},
+		{"write_timeout", c.WriteTimeout}, {"sweep", c.Sweep}, {"grace", c.Grace}, {"quic_keep_alive", c.QUICKeepAlive},
 	} {
 		if span.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s: %v is not a time that can pass", span.key, span.value))
@@ -116,6 +136,20 @@ type DialConfig struct {
 	// Nil for the HTTPS_PROXY and NO_PROXY of the environment. Raft's stream
 	// never goes through one.
 	Proxy func(*http.Request) (*url.URL, error)
+	// QUIC tries HTTP/3 before HTTP/2. Where there is a proxy or a DialContext
+	// there is no QUIC. A connection that is quiet for days, like the feed's,
+	// should do without: it costs both ends less over TCP.
+	QUIC bool
+	// HeadStart is how long QUIC may try alone before TCP races it.
+	HeadStart time.Duration
+	// Remember is how long the winner of a race goes first without another.
+	Remember time.Duration
+	// KeepAlive is how often a QUIC connection is kept alive for the routers on
+	// its way, which forget UDP after 30 s.
+	KeepAlive time.Duration
+	// Suspect is how long QUIC may bring no packet at all while an answer is
+	// awaited, before a new connection is tried beside it.
+	Suspect time.Duration
 }
 
 // DefaultDialConfig notices a dead server within 20 seconds.
@@ -128,6 +162,11 @@ func DefaultDialConfig() DialConfig {
 		WriteTimeout:     20 * time.Second,
 		IdleTimeout:      2 * time.Minute,
 		MaxHeaderBytes:   64 << 10,
+		QUIC:             true,
+		HeadStart:        250 * time.Millisecond,
+		Remember:         30 * time.Minute,
+		KeepAlive:        15 * time.Second,
+		Suspect:          3 * time.Second,
 	}
 }
 
@@ -140,6 +179,7 @@ func (c DialConfig) Validate() error {
 	}{
 		{"dial timeout", c.DialTimeout}, {"handshake timeout", c.HandshakeTimeout}, {"silence", c.Silence},
 		{"ping timeout", c.PingTimeout}, {"write timeout", c.WriteTimeout}, {"idle timeout", c.IdleTimeout},
+		{"head start", c.HeadStart}, {"remember", c.Remember}, {"keep alive", c.KeepAlive}, {"suspect", c.Suspect},
 	} {
 		if span.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s: %v is not a time that can pass", span.name, span.value))

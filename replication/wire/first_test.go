@@ -14,10 +14,19 @@ import (
 // Requests that go out together, before the server's settings have come, use
 // header tables of the size that everybody begins with (RFC 7541 §4.2).
 func TestTheFirstRequestsMayComeTogether(t *testing.T) {
+	t.Run(overTCP, theFirstRequestsMayComeTogether)
+	t.Run(overQUIC, theFirstRequestsMayComeTogether)
+}
+
+func theFirstRequestsMayComeTogether(t *testing.T) {
 	r := newRegion(t, time.Now())
 	s := r.serve(t, options{})
 	d := dialer(t, r.creds(t, r.node(identity.Server, "s2"), time.Now()), nil)
-	for range 10 {
+	rounds := 10
+	if testing.Short() {
+		rounds = 3
+	}
+	for range rounds {
 		tr := transport(t, d, s.target)
 		var all sync.WaitGroup
 		for i := range 16 {

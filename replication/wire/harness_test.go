@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,18 +126,18 @@ func (r *region) serve(t *testing.T, o options) *serving {
 	if o.cfg != nil {
 		o.cfg(&cfg)
 	}
-	if o.ln == nil {
-		ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.ln = ln
-	}
 	if o.handler == nil {
 		o.handler = http.HandlerFunc(whoami)
 	}
 	reg := prometheus.NewRegistry()
-	l, err := wire.NewListener(o.ln, r.creds(t, r.node(identity.Server, "s1"), o.issued), cfg, quiet, reg)
+	creds := r.creds(t, r.node(identity.Server, "s1"), o.issued)
+	var l *wire.Listener
+	var err error
+	if o.ln != nil {
+		l, err = wire.NewListener(o.ln, creds, cfg, quiet, reg)
+	} else {
+		l, err = wire.Listen(t.Context(), "127.0.0.1:0", creds, cfg, quiet, reg)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,9 +174,28 @@ func whoami(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// A test that runs under both of these names runs once with HTTP/2 over TCP and
+// once with HTTP/3 over QUIC: dialer makes dialers that know only that way.
+const (
+	overTCP  = string(wire.OverTCP)
+	overQUIC = string(wire.OverQUIC)
+)
+
+// isOver says which of its two runs a test is in.
+func isOver(t *testing.T, way wire.Way) bool {
+	t.Helper()
+	return slices.Contains(strings.Split(t.Name(), "/"), string(way))
+}
+
 func dialer(t *testing.T, creds wire.Credentials, change func(*wire.DialConfig)) *wire.Dialer {
 	t.Helper()
 	cfg := wire.DefaultDialConfig()
+	if isOver(t, wire.OverTCP) {
+		cfg.QUIC = false
+	}
+	if isOver(t, wire.OverQUIC) {
+		cfg.HeadStart = time.Hour
+	}
 	if change != nil {
 		change(&cfg)
 	}

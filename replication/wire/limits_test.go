@@ -184,6 +184,11 @@ func TestAServerThatNeverShakesHands(t *testing.T) {
 }
 
 func TestLimitsOnConnections(t *testing.T) {
+	t.Run(overTCP, limitsOnConnections)
+	t.Run(overQUIC, limitsOnConnections)
+}
+
+func limitsOnConnections(t *testing.T) {
 	now := time.Now()
 	ours := newRegion(t, now)
 	nobody := ours.creds(t, ours.box("x"), now)
@@ -248,6 +253,11 @@ func TestStrangersDoNotStay(t *testing.T) {
 }
 
 func TestHugeFieldsAreRefused(t *testing.T) {
+	t.Run(overTCP, hugeFieldsAreRefused)
+	t.Run(overQUIC, hugeFieldsAreRefused)
+}
+
+func hugeFieldsAreRefused(t *testing.T) {
 	ours := newRegion(t, time.Now())
 	s := ours.serve(t, options{})
 	tr := transport(t, dialer(t, ours.creds(t, ours.box("b1"), time.Now()), nil), s.target)
@@ -310,6 +320,11 @@ func TestAProxyIsHonoured(t *testing.T) {
 }
 
 func TestATransportThatIsClosedSendsNothing(t *testing.T) {
+	t.Run(overTCP, aTransportThatIsClosedSendsNothing)
+	t.Run(overQUIC, aTransportThatIsClosedSendsNothing)
+}
+
+func aTransportThatIsClosedSendsNothing(t *testing.T) {
 	ours := newRegion(t, time.Now())
 	s := ours.serve(t, options{handler: http.HandlerFunc(forEver)})
 	tr := transport(t, dialer(t, ours.creds(t, ours.box("b1"), time.Now()), nil), s.target)
@@ -324,6 +339,11 @@ func TestATransportThatIsClosedSendsNothing(t *testing.T) {
 }
 
 func TestARenewedCertificateIsShownNext(t *testing.T) {
+	t.Run(overTCP, aRenewedCertificateIsShownNext)
+	t.Run(overQUIC, aRenewedCertificateIsShownNext)
+}
+
+func aRenewedCertificateIsShownNext(t *testing.T) {
 	now := time.Now()
 	ours := newRegion(t, now)
 	s := ours.serve(t, options{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

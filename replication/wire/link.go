@@ -10,10 +10,10 @@ import (
 	"preau/replication/identity"
 )
 
-// link is one TCP connection that the listener accepted, below its TLS.
+// link is one connection that the listener accepted, over TCP or QUIC.
 type link struct {
-	net.Conn
-	to *links
+	shut func() error
+	to   *links
 
 	mu     sync.Mutex
 	peer   Peer
@@ -35,12 +35,21 @@ func (k *link) Close() error {
 	first := !k.closed
 	k.closed = true
 	k.mu.Unlock()
-	err := k.Conn.Close()
+	err := k.shut()
 	if first {
 		k.to.remove(k)
 	}
 	return err
 }
+
+// tcpLink is a link as the connection below its TLS.
+type tcpLink struct {
+	net.Conn
+	link *link
+}
+
+// Close implements net.Conn.
+func (k *tcpLink) Close() error { return k.link.Close() }
 
 // cut is Close where there is nobody to tell how it went.
 func (k *link) cut() {
@@ -66,8 +75,8 @@ func newLinks(cfg Config, met *metrics, log *slog.Logger) *links {
 }
 
 // add takes in a fresh connection, or says that there are too many.
-func (s *links) add(conn net.Conn) (*link, bool) {
-	k := &link{Conn: conn, to: s}
+func (s *links) add(shut func() error) (*link, bool) {
+	k := &link{shut: shut, to: s}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.open) >= s.cfg.MaxConns {

@@ -38,7 +38,8 @@ type Service struct {
 // a voter, then Run.
 type Listener struct {
 	ln    net.Listener
-	creds Credentials
+	udp   net.PacketConn // nil without QUIC
+	creds regions
 	cfg   Config
 	log   *slog.Logger
 	met   *metrics
@@ -50,39 +51,76 @@ type Listener struct {
 	revoked   atomic.Pointer[func(Peer) bool]
 }
 
-// Listen opens the port. The listener is the caller's until Run returns: who
-// does not call Run calls Close.
+// Listen opens the port, over TCP and, unless cfg.QUIC says no, over UDP. The
+// listener is the caller's until Run returns: who does not call Run calls Close.
 func Listen(ctx context.Context, address string, creds Credentials, cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Listener, error) {
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
-	ln, err := lc.Listen(ctx, "tcp", address)
+	return ListenFor(ctx, address, []Credentials{creds}, cfg, log, reg)
+}
+
+// ListenFor is Listen for a node that serves several regions, with credentials
+// in each. Who dials names the region; its certificate must be of that region,
+// and what PeerOf tells is too.
+func ListenFor(ctx context.Context, address string, creds []Credentials, cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Listener, error) {
+	ln, udp, err := openPort(ctx, address, cfg, log)
 	if err != nil {
 		return nil, fmt.Errorf("listen for the region: %w", err)
 	}
-	l, err := NewListener(ln, creds, cfg, log, reg)
+	l, err := newListener(ln, udp, creds, cfg, log, reg)
 	if err != nil {
-		ln.Close()
-		return nil, err
+		if udp != nil {
+			err = errors.Join(err, udp.Close())
+		}
+		return nil, errors.Join(err, ln.Close())
 	}
 	return l, nil
 }
 
-// NewListener is Listen on what is open already, which Run closes.
+// openPort opens TCP and UDP on one number. Without UDP there is TCP alone, and
+// a line in the log.
+func openPort(ctx context.Context, address string, cfg Config, log *slog.Logger) (net.Listener, net.PacketConn, error) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive(), Control: tuneTCP(cfg.TCPCongestion)}
+	// A port that the system chose over TCP may be taken over UDP.
+	for tries := 5; ; tries-- {
+		ln, err := lc.Listen(ctx, "tcp", address)
+		if err != nil || !cfg.QUIC {
+			return ln, nil, err
+		}
+		udp, err := new(net.ListenConfig).ListenPacket(ctx, "udp", ln.Addr().String())
+		switch {
+		case err == nil:
+			return ln, udp, nil
+		case port == "0" && tries > 0:
+			ln.Close()
+		default:
+			log.WarnContext(ctx, "no QUIC: the UDP port can't be opened, nodes come over TCP alone", "address", ln.Addr().String(), "err", err)
+			return ln, nil, nil
+		}
+	}
+}
+
+// NewListener is Listen on what is open already, which Run closes. It speaks TCP
+// only.
 func NewListener(ln net.Listener, creds Credentials, cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Listener, error) {
+	return newListener(ln, nil, []Credentials{creds}, cfg, log, reg)
+}
+
+func newListener(ln net.Listener, udp net.PacketConn, creds regions, cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Listener, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("wire config: %w", err)
 	}
-	if err := creds.Validate(); err != nil {
+	if err := creds.validate(); err != nil {
 		return nil, fmt.Errorf("wire credentials: %w", err)
-	}
-	if creds.Certificate == nil {
-		return nil, errors.New("wire credentials: a listener needs a certificate of its own")
 	}
 	met, err := newMetrics(reg)
 	if err != nil {
 		return nil, err
 	}
 	l := &Listener{
-		ln: ln, creds: creds, cfg: cfg, log: log.With("part", "wire"), met: met,
+		ln: ln, udp: udp, creds: creds, cfg: cfg, log: log.With("part", "wire"), met: met,
 		open: newLinks(cfg, met, log.With("part", "wire")), raft: newStreams(ln.Addr(), raftBacklog),
 	}
 	nobody := func(Peer) bool { return false }
@@ -96,8 +134,15 @@ func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
 // Close gives the port back without Run having been called.
 func (l *Listener) Close() error {
 	l.raft.end()
-	return l.ln.Close()
+	err := l.ln.Close()
+	if l.udp != nil {
+		err = errors.Join(err, l.udp.Close())
+	}
+	return err
 }
+
+// QUIC says whether the listener speaks HTTP/3 too.
+func (l *Listener) QUIC() bool { return l.udp != nil }
 
 // Raft gives raft's connections from other servers, from when it is called;
 // without it they are refused. What it accepts are connections whose peer
@@ -157,6 +202,10 @@ func (l *Listener) Run(ctx context.Context, svc Service) error {
 	})
 	accepted := make(chan error, 1)
 	accepting.Go(func() { accepted <- l.accept(ctx, web, &handshakes) })
+	over, err := l.serveQUIC(ctx, handlers, stopping)
+	if err != nil {
+		l.log.WarnContext(ctx, "no QUIC: nodes come over TCP alone", "err", err)
+	}
 
 	tick := time.NewTicker(l.cfg.Sweep)
 	defer tick.Stop()
@@ -179,10 +228,13 @@ loop:
 	close(stopping)
 	graceful, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.Grace)
 	defer cancel()
+	var ending sync.WaitGroup
+	ending.Go(func() { over.end(graceful) })
 	if err := server.Shutdown(graceful); err != nil {
 		l.log.WarnContext(ctx, "requests are cut: they did not end in time", "dur", l.cfg.Grace)
 		server.Close()
 	}
+	ending.Wait()
 	for _, k := range l.open.all(false) {
 		k.cut()
 	}
@@ -229,7 +281,7 @@ func (l *Listener) accept(ctx context.Context, web *streams, handshakes *sync.Wa
 			continue
 		}
 		delay = 0
-		k, room := l.open.add(conn)
+		k, room := l.open.add(conn.Close)
 		if !room {
 			<-slots
 			conn.Close()
@@ -237,7 +289,7 @@ func (l *Listener) accept(ctx context.Context, web *streams, handshakes *sync.Wa
 			continue
 		}
 		handshakes.Go(func() {
-			secured, peer, ok := l.handshake(ctx, k, config)
+			secured, peer, ok := l.handshake(ctx, &tcpLink{conn, k}, config)
 			<-slots
 			switch {
 			case !ok:
@@ -266,7 +318,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // handshake makes a TLS connection of a link and finds out who is there.
-func (l *Listener) handshake(ctx context.Context, k *link, config *tls.Config) (*tls.Conn, Peer, bool) {
+func (l *Listener) handshake(ctx context.Context, k *tcpLink, config *tls.Config) (*tls.Conn, Peer, bool) {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.HandshakeTimeout)
 	defer cancel()
 	secured := tls.Server(k, config)
@@ -280,22 +332,28 @@ func (l *Listener) handshake(ctx context.Context, k *link, config *tls.Config) (
 		l.met.handshakes.WithLabelValues(result).Inc()
 		return nil, Peer{}, false
 	}
-	// The decision was taken in the handshake; this reads the same again, for
-	// crypto/tls has no place to keep it.
+	peer, ok := l.welcome(k.link, secured.ConnectionState())
+	return secured, peer, ok
+}
+
+// welcome names the peer of a link whose handshake is done. The decision was
+// taken in the handshake; this reads the same again, for crypto/tls has no place
+// to keep it.
+func (l *Listener) welcome(k *link, cs tls.ConnectionState) (Peer, bool) {
 	now := time.Now()
-	peer, err := l.creds.admit(secured.ConnectionState(), now)
+	peer, err := l.creds.admit(cs, now)
 	if err != nil || !l.open.name(k, peer, now) {
 		l.met.handshakes.WithLabelValues("crowded").Inc()
-		return nil, Peer{}, false
+		return Peer{}, false
 	}
 	// Only now is the link among those that DropRevoked sees: a revocation
 	// that came in between would have missed it.
 	if !peer.Anonymous() && (*l.revoked.Load())(peer) {
 		l.met.handshakes.WithLabelValues("refused").Inc()
-		return nil, Peer{}, false
+		return Peer{}, false
 	}
 	l.met.handshakes.WithLabelValues("ok").Inc()
-	return secured, peer, true
+	return peer, true
 }
 
 func refused(err error) bool {
@@ -324,8 +382,12 @@ func (l *Listener) tlsConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		NextProtos: []string{protoHTTP2, protoRaft},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return l.creds.withAuthority()
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			c, err := l.creds.of(hello.ServerName)
+			if err != nil {
+				return nil, err
+			}
+			return c.withAuthority()
 		},
 		// Asked for, not demanded: VerifyConnection decides, as dates and
 		// absence have meanings of their own here.

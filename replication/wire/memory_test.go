@@ -24,7 +24,10 @@ import (
 	"preau/replication/wire"
 )
 
-const serveEnv = "PREAU_WIRE_TEST_SERVE"
+const (
+	serveEnv  = "PREAU_WIRE_TEST_SERVE"
+	memoryEnv = "PREAU_WIRE_TEST_MEMORY" // "quic" to see what boxes would cost over that
+)
 
 // shown is what the child process needs to be server s1.
 type shown struct {
@@ -162,7 +165,9 @@ func TestABoxCostsLittleMemory(t *testing.T) {
 	// Each box is its own, with a certificate of its own, as far as the server
 	// can see; making 3,000 keys is not what is measured.
 	connect := func(name string) {
-		tr := transport(t, dialer(t, r.creds(t, r.box(name), time.Now()), nil), target)
+		// As the feed's: what is quiet for days goes over TCP.
+		quiet := func(c *wire.DialConfig) { c.QUIC = os.Getenv(memoryEnv) == overQUIC }
+		tr := transport(t, dialer(t, r.creds(t, r.box(name), time.Now()), quiet), target)
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://region/feed", http.NoBody)
 		if err != nil {
 			t.Error(err)

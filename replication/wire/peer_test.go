@@ -26,6 +26,11 @@ import (
 const day = 24 * time.Hour
 
 func TestWhoIsLetInOverHTTP(t *testing.T) {
+	t.Run(overTCP, whoIsLetInOverHTTP)
+	t.Run(overQUIC, whoIsLetInOverHTTP)
+}
+
+func whoIsLetInOverHTTP(t *testing.T) {
 	now := time.Now()
 	ours, foreign := newRegion(t, now.Add(-5*365*day)), newRegion(t, now)
 	// A second authority that claims to be of our region.
@@ -170,6 +175,11 @@ func TestRaftIsRefusedWhereNobodyWantsIt(t *testing.T) {
 // A box believes servers of its region, whatever its clock says: a certificate
 // that begins in 2090 looks to it as one of today does to a box in 1970.
 func TestWhomABoxBelieves(t *testing.T) {
+	t.Run(overTCP, whomABoxBelieves)
+	t.Run(overQUIC, whomABoxBelieves)
+}
+
+func whomABoxBelieves(t *testing.T) {
 	now := time.Now()
 	year := func(y int) time.Time { return time.Date(y, 6, 1, 0, 0, 0, 0, time.UTC) }
 	clocks := map[string]time.Time{
@@ -242,11 +252,18 @@ func impostor(t *testing.T, r *region, id identity.Identity, box wire.Credential
 }
 
 func TestAPinIsEnoughToEnrol(t *testing.T) {
+	t.Run(overTCP, aPinIsEnoughToEnrol)
+	t.Run(overQUIC, aPinIsEnoughToEnrol)
+}
+
+func aPinIsEnoughToEnrol(t *testing.T) {
 	now := time.Now()
 	ours, other := newRegion(t, now), newRegion(t, now)
 	s := ours.serve(t, options{})
 	pinned := func(id identity.Region, pin wire.Pin) (string, error) {
-		d, err := wire.NewPinnedDialer(id, pin, wire.DefaultDialConfig())
+		cfg := wire.DefaultDialConfig()
+		cfg.QUIC, cfg.HeadStart = isOver(t, wire.OverQUIC), time.Hour
+		d, err := wire.NewPinnedDialer(id, pin, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -301,6 +318,11 @@ func within(t *testing.T, d time.Duration, over <-chan struct{}) {
 }
 
 func TestRevocationEndsLiveConnections(t *testing.T) {
+	t.Run(overTCP, revocationEndsLiveConnections)
+	t.Run(overQUIC, revocationEndsLiveConnections)
+}
+
+func revocationEndsLiveConnections(t *testing.T) {
 	for _, how := range []string{"DropRevoked", "the sweep"} {
 		t.Run(how, func(t *testing.T) {
 			ours := newRegion(t, time.Now())
@@ -309,6 +331,7 @@ func TestRevocationEndsLiveConnections(t *testing.T) {
 				handler: http.HandlerFunc(forEver),
 				revoked: func(p wire.Peer) bool { return stolen.Load() && p.Name == "b1" },
 				cfg: func(c *wire.Config) {
+					c.Sweep = 100 * time.Millisecond
 					if how == "DropRevoked" {
 						c.Sweep = time.Hour
 					}
@@ -344,6 +367,11 @@ func TestRevocationEndsLiveConnections(t *testing.T) {
 }
 
 func TestManyHandshakesAtOnce(t *testing.T) {
+	t.Run(overTCP, manyHandshakesAtOnce)
+	t.Run(overQUIC, manyHandshakesAtOnce)
+}
+
+func manyHandshakesAtOnce(t *testing.T) {
 	ours := newRegion(t, time.Now())
 	s := ours.serve(t, options{})
 	count := 200
@@ -392,6 +420,11 @@ preau_wire_connections{peer="server"} 0
 }
 
 func TestOnlyLetsThroughItsRoles(t *testing.T) {
+	t.Run(overTCP, onlyLetsThroughItsRoles)
+	t.Run(overQUIC, onlyLetsThroughItsRoles)
+}
+
+func onlyLetsThroughItsRoles(t *testing.T) {
 	ours := newRegion(t, time.Now().Add(-5*365*day))
 	s := ours.serve(t, options{handler: wire.Only(http.HandlerFunc(whoami), identity.Box, identity.Server)})
 	anonymous := ours.creds(t, ours.box("x"), time.Now())
@@ -416,6 +449,11 @@ func TestOnlyLetsThroughItsRoles(t *testing.T) {
 }
 
 func TestStopEndsEverything(t *testing.T) {
+	t.Run(overTCP, stopEndsEverything)
+	t.Run(overQUIC, stopEndsEverything)
+}
+
+func stopEndsEverything(t *testing.T) {
 	ours := newRegion(t, time.Now())
 	var ended atomic.Int32
 	mux := http.NewServeMux()
@@ -470,6 +508,11 @@ func TestStopEndsEverything(t *testing.T) {
 }
 
 func TestContextOfRequestsIsNotEndedByTheStop(t *testing.T) {
+	t.Run(overTCP, contextOfRequestsIsNotEndedByTheStop)
+	t.Run(overQUIC, contextOfRequestsIsNotEndedByTheStop)
+}
+
+func contextOfRequestsIsNotEndedByTheStop(t *testing.T) {
 	ours := newRegion(t, time.Now())
 	begun := make(chan struct{})
 	s := ours.serve(t, options{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -77,9 +77,9 @@ func PeerOfConn(conn net.Conn) (Peer, bool) {
 	if !ok {
 		return Peer{}, false
 	}
-	k, ok := secured.NetConn().(*link)
+	k, ok := secured.NetConn().(*tcpLink)
 	if !ok {
 		return Peer{}, false
 	}
-	return k.who(), true
+	return k.link.who(), true
 }

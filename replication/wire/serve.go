@@ -34,8 +34,8 @@ func (l *Listener) server(ctx context.Context, handler http.Handler, stopping <-
 		},
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			if secured, ok := conn.(*tls.Conn); ok {
-				if k, ok := secured.NetConn().(*link); ok {
-					return context.WithValue(ctx, keyLink, k)
+				if k, ok := secured.NetConn().(*tcpLink); ok {
+					return context.WithValue(ctx, keyLink, k.link)
 				}
 			}
 			return ctx

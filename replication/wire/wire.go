@@ -1,11 +1,26 @@
-// Package wire carries everything between the nodes of a region: HTTP/2 over
-// TLS 1.3 over TCP, with certificates on both sides, behind one Dialer and one
-// Listener on one port. Raft's own stream between servers has the same port and
-// another ALPN protocol.
+// Package wire carries everything between the nodes of a region: HTTP/3 over
+// QUIC and HTTP/2 over TLS 1.3 over TCP, with certificates on both sides, behind
+// one Dialer and one Listener on one port number. Raft's own stream between
+// servers has the same TCP port and another ALPN protocol.
 //
-// A caller sees http.Handler, http.RoundTripper and net.Conn, and no more, so
-// that HTTP/3 can stand beside HTTP/2 later with nobody noticing: Transport
-// would try both, and Listen would open a UDP socket with the same number.
+// A caller sees http.Handler, http.RoundTripper and net.Conn, and no more. A
+// Transport carries requests and streams; a Bulk, from the same Dialer, carries
+// many blocks over several connections, so that nothing else waits behind them.
+//
+// # Ways
+//
+// QUIC goes first and has a quarter of a second before TCP races it; the first
+// handshake that is done wins. Which one that was is remembered for the address,
+// the local address used for it and that address's interface, and goes first
+// the next time. Where TCP won, QUIC is tried again every half an hour with
+// nobody waiting for it. Through an HTTP proxy (HTTPS_PROXY, NO_PROXY) there is
+// TCP alone. A QUIC connection follows its node to another address, and a router
+// that forgets it is noticed by neither side. Nothing is sent in 0-RTT, as that
+// could be played again.
+//
+// A gateway that serves several regions listens with ListenFor. Who dials puts
+// "<region>.preau.invalid" into its handshake (RFC 6066 §3) and is checked
+// against that region's authority alone.
 //
 // Who may do what is told by the certificate (replication/identity). The package
 // settles which connections come about:
@@ -37,6 +52,13 @@
 //	preau_wire_connections{peer}           connections that are open, by role of the peer
 //	preau_wire_handshakes_total{result}    handshakes: ok, refused, failed, crowded
 //	preau_wire_dropped_connections_total   closed because the peer lost its right to them
+//
+// and of Dialer.Collector, for each server by name:
+//
+//	preau_wire_path{server,way}                      1 for the way of the last answer: quic, tcp, proxy
+//	preau_wire_path_rtt_seconds{server}              smoothed round-trip time
+//	preau_wire_path_loss_ratio{server}               share of what we sent that was lost
+//	preau_wire_path_goodput_bytes_per_second{server} what bulk brought lately
 package wire
 
 import (
@@ -53,6 +75,7 @@ import (
 
 const (
 	protoHTTP2 = "h2"
+	protoHTTP3 = "h3"
 	protoRaft  = "preau-raft/1"
 )
 
@@ -112,6 +135,26 @@ type Target struct {
 	Name identity.Name `json:"name,omitempty"`
 	// Address is host:port. It is trusted for nothing but finding the way.
 	Address string `json:"address"`
+	// Role is what its certificate must say: empty for a server of the region,
+	// or identity.Central.
+	Role identity.Role `json:"role,omitempty"`
+}
+
+func (t Target) role() identity.Role {
+	if t.Role == "" {
+		return identity.Server
+	}
+	return t.Role
+}
+
+// usage is what the authority must have written into the certificate. It signs
+// the ministry's gateway for clients, as which it comes to the region too; that
+// it may be dialled is told by its role.
+func (t Target) usage() []x509.ExtKeyUsage {
+	if t.role() == identity.Central {
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	}
+	return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 }
 
 // String is for logs.
@@ -156,6 +199,7 @@ const (
 	keyLink contextKey = iota
 	keyPeer
 	keyStopping
+	keyArrival
 )
 
 // PeerOf says who sent a request that a Listener handed to its handler. For any
