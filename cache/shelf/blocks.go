@@ -13,14 +13,6 @@ import (
 
 var errWrong = errors.New("the block is not the one that the manifest names")
 
-// flight is one block being fetched for people. Its results are set before
-// done is closed.
-type flight struct {
-	done chan struct{}
-	data []byte
-	err  error
-}
-
 // pace slows a fetch down; nil does not.
 type pace func(ctx context.Context, n int) error
 
@@ -46,64 +38,23 @@ func (s *Shelf) local(st *storage.Storage, d block.Digest, length int) ([]byte, 
 
 // block returns a block of an item, verified: from the storage or from the
 // source, once for all who want it at the same time. What was fetched is kept.
-func (s *Shelf) block(ctx context.Context, st *storage.Storage, ring block.Ring, d block.Digest, length int) ([]byte, error) {
-	for {
-		if p, ok := s.local(st, d, length); ok {
-			s.metrics.blocks.WithLabelValues("local").Inc()
-			return p, nil
-		}
-		s.mu.Lock()
-		f := s.flights[d]
-		if f == nil {
-			f = &flight{done: make(chan struct{})}
-			s.flights[d] = f
-			s.mu.Unlock()
-			s.lead(ctx, f, st, ring, d, length)
-			return f.data, f.err
-		}
-		s.mu.Unlock()
-		select {
-		case <-f.done:
-			switch {
-			case f.err == nil && len(f.data) == length:
-				return f.data, nil
-			case f.err == nil:
-				return nil, errWrong // an item that is wrong about its length
-			}
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			if !errors.Is(f.err, context.Canceled) {
-				return nil, f.err
-			}
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+func (s *Shelf) block(ctx context.Context, st *storage.Storage, ring block.Ring, of string, p Piece) ([]byte, error) {
+	if b, ok := s.local(st, p.Digest, p.Length); ok {
+		s.metrics.blocks.WithLabelValues("local").Inc()
+		return b, nil
 	}
-}
-
-func (s *Shelf) lead(ctx context.Context, f *flight, st *storage.Storage, ring block.Ring, d block.Digest, length int) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.BlockTimeout)
-	defer cancel()
-	f.data, f.err = s.fetchBlock(ctx, d, length, nil)
-	close(f.done) // nobody is to wait for the disk
-	if f.err == nil && st != nil {
-		if _, err := st.Blocks().Put(ctx, ring, d, f.data); err != nil {
-			s.log.DebugContext(ctx, "a block could not be kept", "err", err)
-		}
-	}
-	s.mu.Lock()
-	delete(s.flights, d)
-	s.mu.Unlock()
+	f := s.join(ctx, st, ring, of, p)
+	defer s.leave(f)
+	return f.wait(ctx)
 }
 
 // fetchBlock gets a block from the source, from another place if one gave
 // something else.
-func (s *Shelf) fetchBlock(ctx context.Context, d block.Digest, length int, slow pace) ([]byte, error) {
+func (s *Shelf) fetchBlock(ctx context.Context, of string, d block.Digest, length int, slow pace) ([]byte, error) {
 	var errs []error
 	p := make([]byte, length)
 	for attempt := range s.cfg.Attempts {
-		err := s.tryBlock(ctx, d, attempt, p, slow)
+		err := s.tryBlock(ctx, of, d, attempt, p, slow)
 		if err == nil {
 			s.metrics.blocks.WithLabelValues("fetched").Inc()
 			return p, nil
@@ -121,8 +72,8 @@ func (s *Shelf) fetchBlock(ctx context.Context, d block.Digest, length int, slow
 	return nil, fmt.Errorf("fetch block %s: %w", d, errors.Join(errs...))
 }
 
-func (s *Shelf) tryBlock(ctx context.Context, d block.Digest, attempt int, p []byte, slow pace) error {
-	in, err := s.src.Block(ctx, d, attempt)
+func (s *Shelf) tryBlock(ctx context.Context, of string, d block.Digest, attempt int, p []byte, slow pace) error {
+	in, err := s.src.Block(ctx, of, d, attempt)
 	if err != nil {
 		return err
 	}
@@ -208,7 +159,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	}
 	if len(r.left) == 0 {
 		i := int(r.pos / block.Size)
-		b, err := r.f.s.block(r.ctx, r.f.st, r.f.ring, r.f.it.Blocks[i], block.BlockLen(r.f.it.Length, i))
+		b, err := r.f.s.block(r.ctx, r.f.st, r.f.ring, r.f.it.ID, Piece{r.f.it.Blocks[i], block.BlockLen(r.f.it.Length, i)})
 		if err != nil {
 			return 0, err
 		}

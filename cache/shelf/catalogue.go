@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"preau/cache/block"
 )
@@ -23,9 +24,14 @@ type Catalogue interface {
 	// leaves Blocks empty where the list of them is not at hand. Errors:
 	// ErrUnknown, ErrGone, the disk's.
 	Item(id string) (Item, error)
-	// Blocks returns the blocks of an item that Item gave without. They may have
-	// to be fetched; what comes is compared with the digest that it.List names.
-	Blocks(ctx context.Context, it Item) ([]block.Digest, error)
+	// Pieces returns the blocks of an item that Item gave without, in their order.
+	// They may have to be fetched; what comes is compared with the digest that
+	// it.List names.
+	Pieces(ctx context.Context, it Item) ([]Piece, error)
+	// Keeps reports whether bytes of an earlier version of an item, stored here at
+	// a time of the box's clock, may be sent while the version of now can't be had.
+	// They may not if the item may have been taken back since.
+	Keeps(it Item, stored time.Time) (bool, error)
 	// Page returns up to most items without their blocks, those of a collection
 	// together and under its title, that come after a position, "" for the first,
 	// and the position to go on from, "" if there are no more. Any string may be
@@ -52,17 +58,37 @@ func (s *Shelf) find(id string) (Item, error) {
 
 // whole returns the item with its blocks.
 func (s *Shelf) whole(ctx context.Context, it Item) (Item, error) {
-	if len(it.Blocks) == 0 && it.Length > 0 {
-		var err error
-		if it.Blocks, err = s.cat.Blocks(ctx, it); err != nil {
+	if it.Length > 0 && len(it.Blocks) == 0 && len(it.Pieces) == 0 {
+		pieces, err := s.cat.Pieces(ctx, it)
+		if err != nil {
+			return it, fmt.Errorf("blocks of %q: %w", it.ID, err)
+		}
+		if it.Listed {
+			it.Pieces = pieces
+		} else if it.Blocks, err = even(pieces, it.Length); err != nil {
 			return it, fmt.Errorf("blocks of %q: %w", it.ID, err)
 		}
 	}
 	return it, it.validateBlocks()
 }
 
+// even are the names of blocks that are as long as a body's of that length.
+func even(pieces []Piece, length int64) ([]block.Digest, error) {
+	if len(pieces) != block.NumBlocks(length) {
+		return nil, fmt.Errorf("there are %d for %d bytes", len(pieces), length)
+	}
+	out := make([]block.Digest, len(pieces))
+	for i, p := range pieces {
+		if p.Length != block.BlockLen(length, i) {
+			return nil, fmt.Errorf("block %d has %d bytes", i, p.Length)
+		}
+		out[i] = p.Digest
+	}
+	return out, nil
+}
+
 // current reports whether it is still what is published under its ID.
 func (s *Shelf) current(it Item) bool {
 	now, err := s.cat.Item(it.ID)
-	return err == nil && now.SHA256 == it.SHA256
+	return err == nil && now.SHA256 == it.SHA256 && now.list() == it.list()
 }

@@ -50,8 +50,15 @@ func (s *Shelf) Fetch(ctx context.Context, id string, limit Limiter) error {
 		}
 		return limit.WaitN(ctx, n)
 	}
-	if err := s.fetch(ctx, st, it, slow); err != nil {
+	fetch := s.fetch
+	if it.Listed {
+		fetch = s.fetchPieces
+	}
+	if err := fetch(ctx, st, it, slow); err != nil {
 		return fmt.Errorf("prefetch %q: %w", id, err)
+	}
+	if err := s.settle(ctx, st, id); err != nil {
+		return fmt.Errorf("prefetch %q: version before: %w", id, err)
 	}
 	return nil
 }
@@ -83,7 +90,7 @@ func (s *Shelf) fetch(ctx context.Context, st *storage.Storage, it Item, slow pa
 		if _, ok := st.Blocks().Has(d); ok && m.Blocks[i] == d {
 			continue // recorded already
 		}
-		seg, err := s.bring(ctx, st, o.Ring, d, block.BlockLen(it.Length, i), slow)
+		seg, err := s.bring(ctx, st, o.Ring, it.ID, Piece{d, block.BlockLen(it.Length, i)}, slow)
 		if err != nil {
 			if unsaved > 0 && ctx.Err() == nil {
 				err = errors.Join(err, save())
@@ -144,40 +151,34 @@ func (s *Shelf) begun(ctx context.Context, st *storage.Storage, it Item) (*objec
 }
 
 // bring gets one block into the storage and returns where it lies.
-func (s *Shelf) bring(ctx context.Context, st *storage.Storage, ring block.Ring, d block.Digest, length int, slow pace) (block.Segment, error) {
-	for {
-		if seg, ok := st.Blocks().Has(d); ok {
-			s.metrics.blocks.WithLabelValues("local").Inc()
-			return seg, nil
-		}
-		s.mu.Lock()
-		f := s.flights[d]
-		s.mu.Unlock()
-		if f == nil {
-			break
-		}
-		select { // somebody who waits is fetching it
-		case <-f.done:
-			if f.err != nil {
-				return 0, f.err
-			}
-			return st.Blocks().Put(ctx, ring, d, f.data)
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
+func (s *Shelf) bring(ctx context.Context, st *storage.Storage, ring block.Ring, of string, p Piece, slow pace) (block.Segment, error) {
+	if seg, ok := st.Blocks().Has(p.Digest); ok {
+		s.metrics.blocks.WithLabelValues("local").Inc()
+		return seg, nil
 	}
-	// Not as a flight that others would follow: nobody is to wait at this pace.
-	p, err := s.fetchBlock(ctx, d, length, slow)
+	s.mu.Lock()
+	_, flying := s.flights[p]
+	s.mu.Unlock()
+	var data []byte
+	var err error
+	if flying { // somebody who waits is fetching it
+		f := s.join(ctx, st, ring, of, p)
+		data, err = f.wait(ctx)
+		s.leave(f)
+	} else {
+		// Not as a flight that others would follow: nobody is to wait at this pace.
+		data, err = s.fetchBlock(ctx, of, p.Digest, p.Length, slow)
+	}
 	if err != nil {
 		return 0, err
 	}
-	return st.Blocks().Put(ctx, ring, d, p)
+	return st.Blocks().Put(ctx, ring, p.Digest, data)
 }
 
 // yield returns when nothing is being fetched for anybody.
 func (s *Shelf) yield(ctx context.Context, st *storage.Storage) error {
 	return s.until(ctx, func() bool {
-		busy := false
+		busy := s.people.Load() > 0
 		st.Fills().Bodies(func(b *fill.Body) { busy = busy || b.Fetching() })
 		return !busy
 	})

@@ -19,16 +19,20 @@ const recount = 1000
 // holding is the version of an item that the storage may have bytes of.
 type holding struct {
 	sum     block.Digest
-	expires int64 // Unix time, 0: never
+	list    block.Digest // as in Item.list
+	expires int64        // Unix time, 0: never
 }
 
 func holdingOf(it Item) holding {
-	h := holding{sum: it.SHA256}
+	h := holding{sum: it.SHA256, list: it.list()}
 	if !it.Expires.IsZero() {
 		h.expires = it.Expires.Unix()
 	}
 	return h
 }
+
+// of reports whether it is that version of the item.
+func (h holding) of(it Item) bool { return h.sum == it.SHA256 && h.list == it.list() }
 
 // path names one version of an item in the storage's list.
 func path(id string, sum block.Digest) string { return Prefix + id + "/" + sum.String() }
@@ -68,16 +72,18 @@ func (s *Shelf) Sync(ctx context.Context) error {
 // s.storing is held.
 func (s *Shelf) count(ctx context.Context, st *storage.Storage) error {
 	type found struct {
-		key object.Key
-		id  string
-		sum block.Digest
+		key      object.Key
+		id       string
+		h        holding
+		complete bool
+		stored   time.Time
 	}
 	var all []found
 	err := st.Objects().Listed(ctx, siteName, func(o *object.Object) bool {
-		f := found{key: o.Key}
+		f := found{key: o.Key, complete: o.Complete, stored: o.ResponseTime}
 		id, sum, _ := strings.Cut(strings.TrimPrefix(o.Lists, Prefix), "/")
 		if d, err := block.ParseDigest(sum); err == nil && key(st, id, d) == o.Key {
-			f.id, f.sum = id, d
+			f.id, f.h = id, holding{sum: d, list: kindOf(o).list}
 		}
 		all = append(all, f)
 		return true
@@ -85,30 +91,45 @@ func (s *Shelf) count(ctx context.Context, st *storage.Storage) error {
 	if err != nil {
 		return fmt.Errorf("list what is held of published items: %w", err)
 	}
-	held := map[string]holding{}
+	held, olds := map[string]holding{}, map[string]holding{}
+	since := map[string]time.Time{} // of olds
 	var errs []error
 	for _, f := range all {
 		it, err := s.cat.Item(f.id)
 		switch {
-		case err == nil && it.SHA256 == f.sum:
+		case err == nil && f.h.of(it):
 			held[f.id] = holdingOf(it)
-		case err == nil, errors.Is(err, ErrUnknown):
+		case err == nil:
+			keep := f.complete && f.h.sum != it.SHA256 && f.stored.After(since[f.id])
+			if keep {
+				keep, err = s.cat.Keeps(it, f.stored)
+			}
+			if !keep || err != nil {
+				errs = append(errs, err, s.dropKey(ctx, st, f.key))
+				continue
+			}
+			if before, twice := olds[f.id]; twice {
+				errs = append(errs, s.dropKey(ctx, st, key(st, f.id, before.sum)))
+			}
+			olds[f.id], since[f.id] = f.h, f.stored
+		case errors.Is(err, ErrUnknown):
 			errs = append(errs, s.dropKey(ctx, st, f.key))
 		default:
 			errs = append(errs, err)
-			held[f.id] = holding{sum: f.sum}
+			held[f.id] = f.h
 		}
 	}
 	s.mu.Lock()
-	s.held, s.counted = held, len(held)
+	s.held, s.counted, s.olds = held, len(held), olds
 	s.mu.Unlock()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.settleAll(ctx, st))...)
 }
 
 // Changed makes an end of what is held of an item in another version than the
 // one that is published now. It is to be called after the catalogue changed.
-// When it returns without an error, nothing of an older version is left but
-// what is being sent already.
+// A version that is whole on the disk stays until the one of now is, for when
+// that can't be had. When it returns without an error, nothing else of an older
+// version is left but what is being sent already.
 func (s *Shelf) Changed(ctx context.Context, id string) error {
 	s.storing.Lock()
 	defer s.storing.Unlock()
@@ -126,22 +147,12 @@ func (s *Shelf) Changed(ctx context.Context, id string) error {
 	if st == nil {
 		return nil // Sync does it when there is one again
 	}
+	if err := s.turn(ctx, st, it); err != nil {
+		return err
+	}
 	s.mu.RLock()
-	h, held := s.held[id]
 	_, pinned := s.pinned[id]
 	s.mu.RUnlock()
-	if held && h.sum != it.SHA256 {
-		if err := s.dropKey(ctx, st, key(st, id, h.sum)); err != nil {
-			return err
-		}
-	}
-	s.mu.Lock()
-	if held {
-		if delete(s.held, id); h.sum == it.SHA256 {
-			s.held[id] = holdingOf(it)
-		}
-	}
-	s.mu.Unlock()
 	if pinned {
 		if err := s.pin(st, id); !errors.Is(err, storage.ErrPinsFull) {
 			return err
@@ -155,8 +166,9 @@ func (s *Shelf) concerns(id string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, held := s.held[id]
+	_, old := s.olds[id]
 	_, pinned := s.pinned[id]
-	return held || pinned
+	return held || old || pinned
 }
 
 // Remove makes an end of an item that is not published any more. It is to be
@@ -175,6 +187,7 @@ func (s *Shelf) remove(ctx context.Context, id string) error {
 	}
 	s.gone[id] = struct{}{}
 	h, held := s.held[id]
+	old, before := s.olds[id]
 	pin, pinned := s.pinned[id]
 	s.mu.Unlock()
 	st := s.store()
@@ -185,15 +198,19 @@ func (s *Shelf) remove(ctx context.Context, id string) error {
 	if held {
 		errs = append(errs, s.dropKey(ctx, st, key(st, id, h.sum)))
 	}
+	if before {
+		errs = append(errs, s.dropKey(ctx, st, key(st, id, old.sum)))
+	}
 	if !pin.IsZero() && pin != h.sum {
 		errs = append(errs, st.Unpin(key(st, id, pin)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove %q: %w", id, err)
 	}
-	if held || pinned {
+	if held || before || pinned {
 		s.mu.Lock()
 		delete(s.held, id)
+		delete(s.olds, id)
 		delete(s.pinned, id)
 		s.mu.Unlock()
 	}
@@ -206,13 +223,15 @@ func (s *Shelf) dropKey(ctx context.Context, st *storage.Storage, k object.Key) 
 }
 
 // Expire removes what is held of items that the catalogue has no more for that
-// their time is over.
+// their time is over, and versions that nobody can need any more.
 func (s *Shelf) Expire(ctx context.Context, now time.Time) error {
 	s.mu.RLock()
 	var over []string
-	for id, h := range s.held {
-		if h.expires != 0 && h.expires <= now.Unix() {
-			over = append(over, id)
+	for _, versions := range []map[string]holding{s.held, s.olds} {
+		for id, h := range versions {
+			if h.expires != 0 && h.expires <= now.Unix() {
+				over = append(over, id)
+			}
 		}
 	}
 	s.mu.RUnlock()
@@ -220,11 +239,16 @@ func (s *Shelf) Expire(ctx context.Context, now time.Time) error {
 	for _, id := range over {
 		errs = append(errs, s.Changed(ctx, id))
 	}
+	if st := s.store(); st != nil {
+		s.storing.Lock()
+		defer s.storing.Unlock()
+		errs = append(errs, s.settleAll(ctx, st))
+	}
 	return errors.Join(errs...)
 }
 
-// hold notes that the storage is to have bytes of an item, and makes an end of
-// another version. s.storing is held.
+// hold notes that the storage is to have bytes of an item, beside those of a
+// version before it at most. s.storing is held.
 func (s *Shelf) hold(ctx context.Context, st *storage.Storage, it Item) error {
 	s.mu.RLock()
 	many := len(s.held) > 2*s.counted+recount
@@ -234,13 +258,8 @@ func (s *Shelf) hold(ctx context.Context, st *storage.Storage, it Item) error {
 			return err
 		}
 	}
-	s.mu.RLock()
-	old, held := s.held[it.ID]
-	s.mu.RUnlock()
-	if held && old.sum != it.SHA256 {
-		if err := s.dropKey(ctx, st, key(st, it.ID, old.sum)); err != nil {
-			return err
-		}
+	if err := s.turn(ctx, st, it); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	s.held[it.ID] = holdingOf(it)

@@ -30,12 +30,21 @@ type Item struct {
 	ContentType string
 	Length      int64
 	SHA256      block.Digest
-	Blocks      []block.Digest // empty where List has to be asked for
-	List        block.Digest   // names the list of blocks of a long item
-	Language    string         // of the content, as in Content-Language; may be empty
-	Licence     string         // may be empty
-	ModTime     time.Time
-	Expires     time.Time // zero: never
+	Blocks      []block.Digest // of block.Size each; empty where List has to be asked for
+	List        block.Digest   // names the list of blocks of an item that comes without
+	// Listed: the list tells how long each block is, and Pieces are what it says.
+	Listed   bool
+	Pieces   []Piece
+	Language string // of the content, as in Content-Language; may be empty
+	Licence  string // may be empty
+	ModTime  time.Time
+	Expires  time.Time // zero: never
+}
+
+// Piece is one block of an item that is not cut every block.Size.
+type Piece struct {
+	Digest block.Digest
+	Length int // 1 to block.Size
 }
 
 // Validate reports every mistake at once.
@@ -75,6 +84,9 @@ func (it Item) validateWords() error {
 }
 
 func (it Item) validateBlocks() error {
+	if it.Listed {
+		return it.validatePieces()
+	}
 	var errs []error
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	if it.Length < 0 || len(it.Blocks) != block.NumBlocks(it.Length) || len(it.Blocks) > block.MaxBlocks {
@@ -90,6 +102,35 @@ func (it Item) validateBlocks() error {
 		bad("sha256: is not that of the blocks")
 	}
 	return errors.Join(errs...)
+}
+
+func (it Item) validatePieces() error {
+	if it.List.IsZero() || it.Length <= 0 || len(it.Blocks) > 0 || len(it.Pieces) > block.MaxBlocks {
+		return fmt.Errorf("blocks: %d bytes with %d blocks and a list %s can't be", it.Length, len(it.Pieces), it.List)
+	}
+	left := it.Length
+	for i, p := range it.Pieces {
+		if p.Digest.IsZero() || p.Length < 1 || p.Length > block.Size || int64(p.Length) > left {
+			return fmt.Errorf("blocks: block %d has no digest, or not %d bytes", i, p.Length)
+		}
+		left -= int64(p.Length)
+	}
+	if left != 0 {
+		return fmt.Errorf("blocks: they lack %d bytes", left)
+	}
+	if len(it.Pieces) == 1 && it.Pieces[0].Digest != it.SHA256 {
+		return errors.New("sha256: is not that of the blocks")
+	}
+	return nil
+}
+
+// list is the list by which the item is kept, zero for one in blocks of
+// block.Size.
+func (it Item) list() block.Digest {
+	if it.Listed {
+		return it.List
+	}
+	return block.Digest{}
 }
 
 // ValidID reports whether s may name an item.

@@ -21,19 +21,24 @@ func (s *Shelf) Want(id string, pinned bool) error {
 		return s.pin(st, id)
 	}
 	s.mu.Lock()
-	sum := s.pinned[id]
+	sums := []block.Digest{s.pinned[id], s.olds[id].sum}
 	delete(s.pinned, id)
 	s.mu.Unlock()
-	if st == nil || sum.IsZero() {
+	if st == nil {
 		return nil
 	}
-	if err := st.Unpin(key(st, id, sum)); err != nil {
-		return fmt.Errorf("unpin %q: %w", id, err)
+	for _, sum := range sums {
+		if sum.IsZero() {
+			continue
+		}
+		if err := st.Unpin(key(st, id, sum)); err != nil {
+			return fmt.Errorf("unpin %q: %w", id, err)
+		}
 	}
 	return nil
 }
 
-// pin has the storage keep the version that is published now, and no other.
+// pin has the storage keep the version that is published now.
 // s.storing is held.
 func (s *Shelf) pin(st *storage.Storage, id string) error {
 	it, err := s.find(id)
@@ -49,11 +54,21 @@ func (s *Shelf) pin(st *storage.Storage, id string) error {
 	if st == nil || old == it.SHA256 {
 		return nil
 	}
-	if !old.IsZero() {
+	s.mu.RLock()
+	before, kept := s.olds[id]
+	s.mu.RUnlock()
+	// The version before stays pinned until this one is whole, if there is room
+	// for both.
+	if !old.IsZero() && !(kept && before.sum == old) {
 		err = st.Unpin(key(st, id, old))
 	}
 	if err == nil {
 		err = st.Pin(key(st, id, it.SHA256), it.Length)
+	}
+	if kept && errors.Is(err, storage.ErrPinsFull) {
+		if err = st.Unpin(key(st, id, before.sum)); err == nil {
+			err = st.Pin(key(st, id, it.SHA256), it.Length)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("pin %q: %w", id, err)
@@ -85,7 +100,7 @@ func (s *Shelf) Unpin() error {
 		return nil
 	}
 	s.mu.RLock()
-	pinned := maps.Clone(s.pinned)
+	pinned, olds := maps.Clone(s.pinned), maps.Clone(s.olds)
 	s.mu.RUnlock()
 	if keys, _, _ := st.PinUsage(); keys <= 0 {
 		return nil
@@ -94,6 +109,9 @@ func (s *Shelf) Unpin() error {
 	for id, sum := range pinned {
 		if !sum.IsZero() {
 			mine[key(st, id, sum)] = true
+		}
+		if old, kept := olds[id]; kept {
+			mine[key(st, id, old.sum)] = true
 		}
 	}
 	var errs []error

@@ -80,6 +80,7 @@ func (s *Shelf) refuse(w http.ResponseWriter, r *http.Request, status int) {
 }
 
 func (s *Shelf) serveItem(w http.ResponseWriter, r *http.Request, it Item) {
+	it, was := s.choose(r, it)
 	h := w.Header()
 	h.Set("Etag", it.etag())
 	h.Set("Accept-Ranges", "bytes")
@@ -127,11 +128,12 @@ func (s *Shelf) serveItem(w http.ResponseWriter, r *http.Request, it Item) {
 		w.WriteHeader(status)
 		return
 	}
-	s.send(w, r, it, from, to, status)
+	s.send(w, r, it, was, from, to, status)
 }
 
-// send sends bytes from..to of an item.
-func (s *Shelf) send(w http.ResponseWriter, r *http.Request, it Item, from, to int64, status int) {
+// send sends bytes from..to of an item. was is the object of one that is not the
+// version of now.
+func (s *Shelf) send(w http.ResponseWriter, r *http.Request, it Item, was *object.Object, from, to int64, status int) {
 	listed, cancel := context.WithTimeout(r.Context(), s.cfg.FirstByte)
 	it, err := s.whole(listed, it)
 	cancel()
@@ -140,14 +142,18 @@ func (s *Shelf) send(w http.ResponseWriter, r *http.Request, it Item, from, to i
 		s.begunNothing(w, r, troubleOf(err))
 		return
 	}
-	st := s.store()
-	if st == nil || st.TooLarge(it.Length) && !st.Pinned(key(st, it.ID, it.SHA256)) {
+	st, o := s.store(), was
+	if was == nil && s.passes(st, it) {
 		s.passThrough(w, r, st, it, from, to, status)
 		return
 	}
-	o, err := s.object(r.Context(), st, it)
+	if was == nil {
+		o, err = s.object(r.Context(), st, it)
+	} else if st == nil {
+		err = ErrNoStorage
+	}
 	var body *fill.Body
-	if err == nil {
+	if err == nil && !it.Listed {
 		body, err = st.Body(o, &source{s, st, it, o.Ring})
 	}
 	switch {
@@ -162,8 +168,12 @@ func (s *Shelf) send(w http.ResponseWriter, r *http.Request, it Item, from, to i
 		s.begunNothing(w, r, http.StatusServiceUnavailable)
 		return
 	}
-	defer body.Release() //nolint:contextcheck // a fill is not of one request
 	st.Touch(o.Key)
+	if it.Listed {
+		s.sendPieces(w, r, st, o, it, from, to, status)
+		return
+	}
+	defer body.Release() //nolint:contextcheck // a fill is not of one request
 	result := resultHit
 	if !body.Holds(from, to) {
 		result = resultMiss
@@ -187,8 +197,43 @@ func (s *Shelf) send(w http.ResponseWriter, r *http.Request, it Item, from, to i
 	}
 }
 
+// sendPieces sends bytes from..to of a listed item, and keeps what is fetched for
+// it in o, if that is not nil.
+func (s *Shelf) sendPieces(w http.ResponseWriter, r *http.Request, st *storage.Storage, o *object.Object, it Item, from, to int64, status int) {
+	in := s.readPieces(r.Context(), st, o, it, from, to)
+	defer in.close(from)
+	result := resultHit
+	if !in.holds() {
+		result = resultMiss
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.FirstByte)
+	err := in.ready(ctx)
+	cancel()
+	if err != nil {
+		s.log.DebugContext(r.Context(), "a published item can't be had", "item", it.ID, "err", err)
+		if !errors.Is(err, context.DeadlineExceeded) || r.Context().Err() != nil {
+			s.begunNothing(w, r, troubleOf(err))
+			return
+		}
+		w.Header().Set("Connection", "close") // what comes next on it would wait
+		s.begunNothing(w, r, troubleOf(err))
+		flush(w)
+		in.linger()
+		return
+	}
+	s.metrics.requests.WithLabelValues(result).Inc()
+	w.WriteHeader(status)
+	if n, err := in.copyTo(r.Context(), w); err != nil || n != to-from {
+		panic(http.ErrAbortHandler) // nobody is to take it for the whole
+	}
+}
+
 // passThrough sends what nothing is kept of.
 func (s *Shelf) passThrough(w http.ResponseWriter, r *http.Request, st *storage.Storage, it Item, from, to int64, status int) {
+	if it.Listed {
+		s.sendPieces(w, r, st, nil, it, from, to, status)
+		return
+	}
 	in := (&source{s, st, it, 0}).read(r.Context(), from, to)
 	defer func() { _ = in.Close() }() //nolint:errcheck // never fails
 	if from < to {

@@ -6,9 +6,16 @@
 // not with what is published. Bytes lie in the cache's storage and are fetched block by
 // block from a Source when somebody asks for them, or ahead of time with Fetch;
 // each block is compared with the manifest before a byte of it leaves, and
-// fetched elsewhere if it is another. Pinned items are never evicted. An item
+// fetched elsewhere if it is another. A block that lies here for whatever item or
+// version is not fetched again. Pinned items are never evicted. An item
 // that is not published any more is not served any more; its bytes go at once
-// when the shelf is told (Remove, Changed).
+// when the shelf is told (Remove, Changed). When another version is published
+// that is what is sent, but while it can't be had one that is whole here is, told
+// apart by its ETag, unless the item may have been taken back in between.
+//
+// Items are cut every block.Size, or where a list says. The former lie in the
+// storage like any stored body. Of the latter the storage knows the blocks and
+// not how long they are; they are sent from here.
 //
 // The package decides neither what is wanted nor when the line may be used, and
 // keeps no list of its own over a restart. Without a storage it passes through.
@@ -25,8 +32,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,9 +55,10 @@ const mostGone = 10_000
 
 // Source gives blocks. Its method may be called concurrently.
 type Source interface {
-	// Block opens the block named d. attempt counts from 0: what an earlier one
-	// gave was wrong or broke, so a later one should ask somebody else.
-	Block(ctx context.Context, d block.Digest, attempt int) (io.ReadCloser, error)
+	// Block opens the block named d, of the item with that id. attempt counts from
+	// 0: what an earlier one gave was wrong or broke, so a later one should ask
+	// somebody else.
+	Block(ctx context.Context, of string, d block.Digest, attempt int) (io.ReadCloser, error)
 }
 
 // Config says how patient the shelf is. Start from DefaultConfig.
@@ -92,10 +100,15 @@ type Shelf struct {
 
 	mu      sync.RWMutex
 	held    map[string]holding      // what the storage may have bytes of, by id
+	olds    map[string]holding      // versions before those, whole, until those are
 	counted int                     // of them when they were counted last
 	pinned  map[string]block.Digest // the version that the storage keeps, zero: none yet
 	gone    map[string]struct{}
-	flights map[block.Digest]*flight
+	flights map[Piece]*flight
+	away    map[string]time.Time // when a new version was asked for in vain
+
+	recording sync.Mutex   // held while it is noted what there is of a listed item
+	people    atomic.Int64 // who get something that is fetched for them
 }
 
 // New checks cfg and registers metrics; it starts nothing. store returns the
@@ -106,7 +119,7 @@ func New(cfg Config, cat Catalogue, store func() *storage.Storage, src Source, l
 	}
 	s := &Shelf{
 		cfg: cfg, cat: cat, store: store, src: src, log: log.With("part", "shelf"),
-		held: map[string]holding{}, pinned: map[string]block.Digest{}, gone: map[string]struct{}{}, flights: map[block.Digest]*flight{},
+		held: map[string]holding{}, olds: map[string]holding{}, away: map[string]time.Time{}, pinned: map[string]block.Digest{}, gone: map[string]struct{}{}, flights: map[Piece]*flight{},
 	}
 	var err error
 	s.metrics, err = newMetrics(reg, func() float64 { return float64(cat.Len()) })
@@ -148,6 +161,9 @@ func (s *Shelf) StateOf(it Item) (State, error) {
 	}
 	m, err := st.Objects().Manifest(set[0])
 	out.Held = min(m.Held(), it.Length)
+	if !kindOf(set[0]).list.IsZero() {
+		out.Held = share(it.Length, m)
+	}
 	return out, err
 }
 
@@ -166,14 +182,15 @@ func (s *Shelf) object(ctx context.Context, st *storage.Storage, it Item) (*obje
 	if err != nil {
 		return nil, err
 	}
-	if len(set) > 0 {
+	if len(set) > 0 && kindOf(set[0]).list == it.list() {
 		return set[0], nil
 	}
-	now := time.Now()
-	o := &object.Object{
-		ID: object.NewID(), Key: k, Site: siteName, Status: http.StatusOK, Header: http.Header{"Etag": {it.etag()}},
-		RequestTime: now, ResponseTime: now, Length: it.Length, Ranges: true, Lists: path(it.ID, it.SHA256),
+	if len(set) > 0 { // the same bytes, cut otherwise
+		if _, err := st.Objects().RemoveAll(ctx, k, "replaced"); err != nil {
+			return nil, err
+		}
 	}
+	o := newObject(k, it)
 	if it.Length == 0 {
 		b, err := block.Manifest{SHA256: block.Sum(nil)}.MarshalBinary()
 		if err != nil {

@@ -15,8 +15,12 @@ type cli struct {
 	Config  configCmd  `cmd:"" help:"Print a commented configuration file of a box with every setting."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
-	Region regionCmd `cmd:"" group:"A region and its boxes:" help:"Found, run and look after a region: its servers, its invitations, its rules."`
-	Enrol  enrolCmd  `cmd:"" group:"A region and its boxes:" help:"Make this machine a box, or this person an operator, of a region."`
+	Deposit  depositCmd  `cmd:"" help:"Add files on a box, which brings them to the ministry's centre."`
+	Deposits depositsCmd `cmd:"" help:"List what was added on a box, and how far each has come."`
+
+	Region  regionCmd  `cmd:"" group:"A region and its boxes:" help:"Found, run and look after a region: its servers, its invitations, its rules."`
+	Central centralCmd `cmd:"" group:"A region and its boxes:" help:"Run the ministry's gateway, between its object store and the regions."`
+	Enrol   enrolCmd   `cmd:"" group:"A region and its boxes:" help:"Make this machine a box, or this person an operator, of a region."`
 
 	Status    statusCmd    `cmd:"" group:"What operators ask of a region:" help:"Say how the region is: leader, servers, boxes."`
 	Boxes     boxesCmd     `cmd:"" group:"What operators ask of a region:" help:"List the boxes and how each is."`

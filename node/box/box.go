@@ -12,8 +12,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,14 +33,15 @@ const heapGoal = 112 << 20
 
 // Box is a box that is ready to run.
 type Box struct {
-	cfg    Config
-	log    *slog.Logger
-	reg    *prometheus.Registry
-	group  *lifecycle.Group
-	front  *front.Front
-	region *membership
-	doors  []*listen.Server
-	admin  *obs.Admin
+	cfg      Config
+	log      *slog.Logger
+	reg      *prometheus.Registry
+	group    *lifecycle.Group
+	front    *front.Front
+	region   *membership
+	deposits *deposits
+	doors    []*listen.Server
+	admin    *obs.Admin
 }
 
 // Run makes a box and runs it until ctx ends.
@@ -83,6 +86,8 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 	if err := b.region.open(); err != nil {
 		return nil, err
 	}
+	b.openDeposits()
+	undo = append(undo, b.deposits.close)
 	fc := front.Config{Data: cfg.Data, Budget: cfg.Budget, Sites: cfg.Site, Opened: b.region.use}
 	if !b.region.alone {
 		fc.Parents = b.region.parents
@@ -94,11 +99,15 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 	undo = append(undo, b.front.Close)
 	b.admin.Ready("storage", b.front.Ready)
 	b.front.Add(b.group)
+	// Stopped after all that uses it, but for the admin face, which it waits for.
+	if b.deposits.wanted {
+		b.group.Add("deposits", 10*time.Second, b.deposits.run)
+	}
 	if !b.region.alone {
 		b.front.Handler().SetObserver(b.region.served)
 		b.group.Add("region", 20*time.Second, b.region.run)
 	}
-	handler := b.region.published(b.front.Handler())
+	handler := b.offered(b.region.published(b.front.Handler()))
 	for _, l := range cfg.Listen {
 		door, err := listen.New(ctx, l, handler, log)
 		if err != nil {
@@ -109,6 +118,46 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 		b.group.Add("listener on "+door.Addr().String(), 10*time.Second, door.Run)
 	}
 	return b, nil
+}
+
+// openDeposits opens what is added here. A disk without room or a damaged folder
+// keeps no box from serving.
+func (b *Box) openDeposits() {
+	d := newDeposits(b.cfg.Deposits, b.cfg.Data, b.log, b.reg)
+	b.deposits = d
+	d.bring, d.why = b.region.bring, b.region.lineless
+	if b.region.alone {
+		d.why = func() string { return "this box belongs to no region yet" }
+	}
+	if !d.wanted {
+		return
+	}
+	if err := d.open(); err != nil {
+		d.log.Error("nothing can be added here for now, and what was waits; the folder of deposits is tried again", "err", err)
+	}
+	b.admin.Handle(depositPrefix, d.handler(onLoopback(b.admin.Addr())))
+}
+
+// onLoopback reports an address that only this machine reaches.
+func onLoopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// offered serves deposits under every host name that is not a site's own, and
+// next all else.
+func (b *Box) offered(next http.Handler) http.Handler {
+	if !b.deposits.wanted {
+		return next
+	}
+	own := b.deposits.handler(false)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, depositPrefix) && !b.front.Handler().Owns(r.Host) {
+			own.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Run serves until ctx ends, then stops in order: doors, fetches, lines, disk.

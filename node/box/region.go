@@ -19,6 +19,7 @@ import (
 	"preau/node/follow"
 	"preau/node/lifecycle"
 	"preau/replication/kv"
+	"preau/replication/outbox"
 )
 
 // Enrolled reports whether the box with that data folder belongs to a region.
@@ -102,6 +103,25 @@ func (m *membership) parents(site string) parent.List {
 		}
 		return f.Parents(site)(key)
 	}
+}
+
+// bring has deposits brought to the region, once it can be followed.
+func (m *membership) bring(ctx context.Context, box *outbox.Outbox) {
+	select {
+	case <-ctx.Done():
+	case <-m.opened:
+		m.follower.Load().Bring(box)
+	}
+}
+
+// lineless is why nothing goes to the region now, or nothing if something does.
+func (m *membership) lineless() string {
+	if f := m.follower.Load(); f != nil {
+		if server, _ := f.Connected(); server != "" {
+			return ""
+		}
+	}
+	return "the region can't be reached now; it goes on by itself"
 }
 
 // run follows the region once it can.

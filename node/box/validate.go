@@ -29,6 +29,9 @@ func (c Config) Validate(profiles []string) error {
 	case c.Budget < minBudget:
 		p.Addf("budget", "%v is too small to be of use: write at least %v", c.Budget, minBudget)
 	}
+	if c.Deposits.Enabled && c.Deposits.Budget < minBudget {
+		p.Addf("deposits.budget", "%v is too small to be of use: write at least %v, or enabled = false", c.Deposits.Budget, minBudget)
+	}
 	if _, err := obs.NewLogger(io.Discard, c.Log); err != nil {
 		p.Addf("log", "%v", err)
 	}

@@ -104,6 +104,7 @@ type Publication struct {
 	SHA256          string    `json:"sha256"`
 	Blocks          []string  `json:"blocks,omitempty"`    // of a short body
 	Manifest        string    `json:"manifest,omitempty"`  // of a long one: the block that lists them
+	Listed          bool      `json:"listed,omitempty"`    // the list tells the blocks' lengths
 	Subscribe       bool      `json:"subscribe,omitempty"` // have every box keep the collection
 }
 

@@ -25,8 +25,9 @@ var ErrChanged = fmt.Errorf("%w: it changed meanwhile, publish it again", errFil
 var errFile = errors.New("read file")
 
 // Publish brings a file to a server and has the region publish it as p, whose
-// Length, SHA256, Blocks and Manifest it fills in. Only what the server lacks is
-// sent, and a server that is lost in the middle is replaced by the next: the
+// Length, SHA256, Blocks, Manifest and Listed it fills in. A file is cut where its
+// content says, so that another version of it has most blocks of the one before.
+// Only what the server lacks is sent, and a server that is lost in the middle is replaced by the next: the
 // same file in the same collection is the same resource, so nothing comes twice.
 // progress, if not nil, hears how many of the file's bytes are on the server; it
 // is called by one goroutine at a time.
@@ -36,12 +37,12 @@ func (c *Client) Publish(ctx context.Context, file io.ReaderAt, size int64, p Pu
 		return Done{}, err
 	}
 	p.Length, p.SHA256 = u.body.Length, u.body.SHA256.String()
-	p.Blocks, p.Manifest = nil, ""
+	p.Blocks, p.Manifest, p.Listed = nil, "", u.lengths
 	if u.list != nil {
 		p.Manifest = block.Sum(u.list).String()
 	} else {
-		for _, d := range u.body.Blocks {
-			p.Blocks = append(p.Blocks, d.String())
+		for _, e := range u.body.Entries {
+			p.Blocks = append(p.Blocks, e.Digest.String())
 		}
 	}
 	var tried []Attempt
@@ -97,11 +98,18 @@ func (c *Client) publishAt(ctx context.Context, address string, u *upload, p Pub
 // upload is a file on its way to some server.
 type upload struct {
 	file     io.ReaderAt
-	body     block.Manifest
-	list     []byte               // of a long body: the block that lists the others
-	at       map[block.Digest]int // where each block is in the file, once for each digest
+	body     hold.Cut
+	list     []byte                // the block that lists the others, if there is one
+	lengths  bool                  // it tells their lengths
+	at       map[block.Digest]span // where each block is in the file, once for each digest
 	unique   []block.Digest
 	progress func(done, total int64)
+}
+
+// span is a part of a file.
+type span struct {
+	off int64
+	len int
 }
 
 func newUpload(ctx context.Context, file io.ReaderAt, size int64, progress func(done, total int64)) (*upload, error) {
@@ -111,26 +119,53 @@ func newUpload(ctx context.Context, file io.ReaderAt, size int64, progress func(
 	if progress == nil {
 		progress = func(int64, int64) {}
 	}
-	body, err := hold.Split(ctx, io.NewSectionReader(file, 0, size), func(context.Context, block.Digest, []byte) error { return nil })
+	body, err := cut(ctx, io.NewSectionReader(file, 0, size), size)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errFile, err)
+		return nil, err
 	}
-	if body.Length != size {
-		return nil, ErrChanged
-	}
-	u := &upload{file: file, body: body, at: map[block.Digest]int{}, progress: progress}
-	for i, d := range body.Blocks {
-		if _, ok := u.at[d]; !ok {
-			u.at[d] = i
-			u.unique = append(u.unique, d)
+	u := &upload{file: file, body: body, at: map[block.Digest]span{}, progress: progress}
+	off, even := int64(0), true
+	for i, e := range body.Entries {
+		even = even && e.Length == block.BlockLen(size, i)
+		if _, ok := u.at[e.Digest]; !ok {
+			u.at[e.Digest] = span{off, e.Length}
+			u.unique = append(u.unique, e.Digest)
 		}
+		off += int64(e.Length)
 	}
-	if len(body.Blocks) > catalogue.MaxInlineBlocks {
-		if u.list, err = hold.EncodeManifest(body.Blocks); err != nil {
+	if u.lengths = !even; u.lengths || len(body.Entries) > catalogue.MaxInlineBlocks {
+		if u.list, err = hold.EncodeList(body.Entries); err != nil {
 			return nil, err
 		}
 	}
 	return u, nil
+}
+
+// cut finds a file's blocks. One that fits in one block is that.
+func cut(ctx context.Context, file io.Reader, size int64) (hold.Cut, error) {
+	none := func(context.Context, block.Digest, []byte) error { return nil }
+	if size > block.Size {
+		body, err := hold.SplitContent(ctx, file, size, none)
+		switch {
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return body, ErrChanged
+		case err != nil:
+			return body, fmt.Errorf("%w: %w", errFile, err)
+		}
+		return body, nil
+	}
+	whole, err := hold.Split(ctx, file, none)
+	if err != nil {
+		return hold.Cut{}, fmt.Errorf("%w: %w", errFile, err)
+	}
+	if whole.Length != size {
+		return hold.Cut{}, ErrChanged
+	}
+	body := hold.Cut{Length: size, SHA256: whole.SHA256}
+	for i, d := range whole.Blocks {
+		body.Entries = append(body.Entries, hold.Entry{Digest: d, Length: block.BlockLen(size, i)})
+	}
+	return body, nil
 }
 
 // bring puts on a server what it lacks.
@@ -181,10 +216,10 @@ func (u *upload) bring(ctx context.Context, to *hold.Client) error {
 	return to.Put(ctx, block.Sum(u.list), u.list)
 }
 
-func (u *upload) size(d block.Digest) int { return block.BlockLen(u.body.Length, u.at[d]) }
+func (u *upload) size(d block.Digest) int { return u.at[d].len }
 
 func (u *upload) read(d block.Digest, p []byte) error {
-	n, err := u.file.ReadAt(p, int64(u.at[d])*block.Size)
+	n, err := u.file.ReadAt(p, u.at[d].off)
 	if n < len(p) && (err == nil || errors.Is(err, io.EOF)) {
 		return ErrChanged
 	}

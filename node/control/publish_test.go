@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -58,15 +59,16 @@ func TestShortFileIsPublished(t *testing.T) {
 		t.Fatalf("publish = %+v, %v", done, err)
 	}
 	_, p := last()
-	if p.Length != int64(len(content)) || p.SHA256 != block.Sum(content).String() || len(p.Blocks) != 3 || p.Manifest != "" || p.Title != "t" {
+	if p.Length != int64(len(content)) || p.SHA256 != block.Sum(content).String() || len(p.Blocks) != 0 || !p.Listed || p.Title != "t" {
 		t.Errorf("published %+v", p)
 	}
-	for i, text := range p.Blocks {
-		d, err := block.ParseDigest(text)
-		if err != nil || d != block.Sum(content[i*block.Size:min(len(content), (i+1)*block.Size)]) {
-			t.Errorf("block %d is %s, %v", i, text, err)
+	at := 0
+	for i, e := range listed(t, r.Servers[0], p) {
+		if e.Digest != block.Sum(content[at:at+e.Length]) {
+			t.Errorf("block %d is %s", i, e.Digest)
 		}
-		holds(t, r.Servers[0], d)
+		at += e.Length
+		holds(t, r.Servers[0], e.Digest)
 	}
 	if !slices.IsSorted(steps) || steps[0] != 0 || steps[len(steps)-1] != int64(len(content)) {
 		t.Errorf("progress %v", steps)
@@ -94,11 +96,21 @@ func TestLongFileHasAManifest(t *testing.T) {
 	if len(p.Blocks) != 0 {
 		t.Errorf("%d blocks are listed beside the manifest", len(p.Blocks))
 	}
+	list := listed(t, r.Servers[0], p)
+	if n := len(list); n < 9 || list[n-3] != list[n-4] {
+		t.Fatalf("manifest of %d blocks", n)
+	}
+	holds(t, r.Servers[0], hold.Digests(list)...)
+}
+
+// listed reads the list that a publication names.
+func listed(t *testing.T, s *controltest.Server, p control.Publication) []hold.Entry {
+	t.Helper()
 	d, err := block.ParseDigest(p.Manifest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := r.Servers[0].Blocks.Open(d)
+	b, err := s.Blocks.Open(d)
 	if err != nil {
 		t.Fatalf("the manifest is not there: %v", err)
 	}
@@ -107,11 +119,51 @@ func TestLongFileHasAManifest(t *testing.T) {
 	if _, err := b.ReadAt(raw, 0); err != nil {
 		t.Fatal(err)
 	}
-	list, err := hold.DecodeManifest(raw)
-	if err != nil || len(list) != 12 || list[10] != list[11] {
-		t.Fatalf("manifest of %d blocks, %v", len(list), err)
+	list, err := hold.DecodeList(raw, p.Length)
+	if err != nil {
+		t.Fatal(err)
 	}
-	holds(t, r.Servers[0], list...)
+	return list
+}
+
+// A new version costs what changed.
+func TestANewVersionSendsWhatChanged(t *testing.T) {
+	r := controltest.Start(t, 1)
+	published(t, r)
+	c := open(t, r.Operator(t, "ann"))
+	content := blocktest.Bytes(3, 8*block.Size)
+	publish := func(content []byte) (sent int) {
+		before := r.Servers[0].Blocks.Puts()
+		if _, err := c.Publish(t.Context(), bytes.NewReader(content), int64(len(content)), control.Publication{Collection: "c"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		return int(r.Servers[0].Blocks.Puts() - before)
+	}
+	all := publish(content)
+	changed := slices.Clone(content)
+	copy(changed[4*block.Size:], blocktest.Bytes(4, 400<<10))
+	for what, next := range map[string][]byte{
+		"changed in the middle": changed,
+		"with an insertion":     slices.Concat(content[:1000], []byte("more"), content[1000:]),
+	} {
+		if sent := publish(next); sent > all/3 {
+			t.Errorf("%s: %d blocks were sent, %d the first time", what, sent, all)
+		}
+	}
+}
+
+// What fits in one block needs no list.
+func TestASmallFileIsOneBlock(t *testing.T) {
+	r := controltest.Start(t, 1)
+	last := published(t, r)
+	c := open(t, r.Operator(t, "ann"))
+	content := blocktest.Bytes(5, 900<<10)
+	if _, err := c.Publish(t.Context(), bytes.NewReader(content), int64(len(content)), control.Publication{Collection: "c"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, p := last(); p.Listed || p.Manifest != "" || !slices.Equal(p.Blocks, []string{block.Sum(content).String()}) {
+		t.Errorf("published %+v", p)
+	}
 }
 
 // blocks is n blocks, each another.
@@ -123,16 +175,22 @@ func blocks(n int) []byte {
 	return b
 }
 
-// dying is a file whose reading stops a server.
+// dying is a file that stops a server when so many of its blocks have been sent.
 type dying struct {
 	*bytes.Reader
-	reads atomic.Int32
-	at    int32
+	mu    sync.Mutex
+	seen  int64 // how far it was read to find its blocks
+	again int
+	at    int
 	stop  func()
 }
 
 func (d *dying) ReadAt(p []byte, off int64) (int, error) {
-	if d.reads.Add(1) == d.at {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if off+int64(len(p)) > d.seen {
+		d.seen = off + int64(len(p))
+	} else if d.again++; d.again == d.at {
 		d.stop()
 	}
 	return d.Reader.ReadAt(p, off)
@@ -142,20 +200,18 @@ func TestPublishingGoesOnWithTheNextServer(t *testing.T) {
 	r := controltest.Start(t, 3)
 	last := published(t, r)
 	c := open(t, r.Operator(t, "ann"))
-	content := blocks(12)
-	// The first 13 reads or so find the digests, those after it send.
-	file := &dying{Reader: bytes.NewReader(content), at: 20, stop: r.Servers[0].Stop}
+	content := blocktest.Bytes(6, 6*block.Size)
+	file := &dying{Reader: bytes.NewReader(content), at: 3, stop: r.Servers[0].Stop}
 	done, err := c.Publish(t.Context(), file, int64(len(content)), control.Publication{Collection: "c"}, nil)
 	if err != nil || done.Index != 12 {
 		t.Fatalf("publish = %+v, %v", done, err)
 	}
-	if server, _ := last(); server != "s2" {
+	server, p := last()
+	if server != "s2" {
 		t.Errorf("published by %q, want s2", server)
 	}
-	for i := range 12 {
-		holds(t, r.Servers[1], block.Sum(content[i*block.Size:(i+1)*block.Size]))
-	}
-	if file.reads.Load() < 20 {
+	holds(t, r.Servers[1], hold.Digests(listed(t, r.Servers[1], p))...)
+	if file.again < 3 {
 		t.Error("no server was stopped: the test looks at nothing")
 	}
 }

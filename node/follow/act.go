@@ -317,6 +317,11 @@ func (f *Follower) learn(ctx context.Context, r catalogue.Record) {
 	}
 	f.mu.Unlock()
 	f.reading.Unlock()
+	if r.Kind == catalogue.KindDeposit {
+		if err := f.learnDeposit(r); err != nil {
+			f.log.WarnContext(ctx, "a deposit can't be told what became of it, and is told again", "deposit", r.ID, "err", err)
+		}
+	}
 	if err != nil {
 		f.log.WarnContext(ctx, "a record of the region makes no sense to this version and is left out", "kind", int(r.Kind), "id", r.ID, "err", err)
 	}

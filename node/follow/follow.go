@@ -6,7 +6,7 @@
 // fetched ahead where pins, subscriptions or hints say so, within the hours and
 // at the rate that the region's policy sets. Sites are asked for by way of the
 // region's servers. Counts of what is asked for go up, above a threshold, and
-// name no device.
+// name no device. What is added on the box is brought to the region.
 //
 // In memory is what the box wants to hold, not what there is: resources are
 // looked up in the copy, and an index beside it tells which ones a collection
@@ -109,6 +109,7 @@ type Follower struct {
 	countBase uint64 // of the numbers of digests
 	met       *metrics
 	poke      chan struct{} // what is wanted may have changed
+	added     bringing
 
 	mu    sync.Mutex
 	known known
@@ -146,7 +147,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, 
 	}
 	f := &Follower{
 		cfg: cfg, log: log.With("part", "follow"), me: me, id: me.Identity(),
-		poke: make(chan struct{}, 1), feeds: map[string]*wire.Transport{}, listing: map[block.Digest]chan struct{}{},
+		poke: make(chan struct{}, 1), added: newBringing(), feeds: map[string]*wire.Transport{}, listing: map[block.Digest]chan struct{}{},
 	}
 	f.notAfter = func() time.Time { return me.Certificate().NotAfter }
 	if f.id.Role != identity.Box {
@@ -244,6 +245,7 @@ func (f *Follower) Add(group *lifecycle.Group) {
 	group.Add("prefetch", 10*time.Second, f.runPrefetch)
 	group.Add("counts", 5*time.Second, f.runCounts)
 	group.Add("lease", 5*time.Second, f.runLease)
+	group.Add("deposits", 10*time.Second, f.runDeposits)
 	group.Add("feed", 10*time.Second, func(ctx context.Context) error {
 		f.copy.OnChange(func(changes []catalogue.Record, upto feed.Seq) { f.onChange(ctx, changes, upto) })
 		return errors.Join(f.feed.Run(ctx), f.closeWays())

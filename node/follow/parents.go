@@ -11,11 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"preau/cache/block"
 	"preau/cache/parent"
 	"preau/discovery/rendezvous"
 	"preau/replication/catalogue"
-	"preau/replication/hold"
 	"preau/replication/identity"
 	"preau/replication/wire"
 )
@@ -37,7 +35,7 @@ type parents struct {
 type way struct {
 	address string
 	rt      *wire.Transport
-	blocks  *hold.Client
+	blocks  http.RoundTripper // the same, for blocks
 	failed  time.Time
 }
 
@@ -84,10 +82,7 @@ func (p *parents) order(key, site string) []ranked {
 	}
 	var out, tired []ranked
 	for _, n := range rendezvous.Order(key, nodes) {
-		w, err := p.way(byName[n.Name])
-		if err != nil {
-			continue
-		}
+		w := p.way(byName[n.Name])
 		if time.Since(w.failed) < pauseAfter {
 			tired = append(tired, ranked{n.Name, w})
 		} else {
@@ -103,18 +98,14 @@ type ranked struct {
 }
 
 // way opens the way to a server. The lock is held.
-func (p *parents) way(s catalogue.Server) (*way, error) {
+func (p *parents) way(s catalogue.Server) *way {
 	if w := p.open[s.Name]; w != nil {
-		return w, nil
+		return w
 	}
 	rt := p.dialer.Transport(wire.Target{Name: identity.Name(s.Name), Address: s.Address})
-	blocks, err := hold.NewClient(s.Name, "https://"+s.Name, rt)
-	if err != nil {
-		return nil, err
-	}
-	w := &way{address: s.Address, rt: rt, blocks: blocks}
+	w := &way{address: s.Address, rt: rt, blocks: rt}
 	p.open[s.Name] = w
-	return w, nil
+	return w
 }
 
 func (p *parents) note(w *way, err error) {
@@ -138,32 +129,6 @@ func (p *parents) of(site string) parent.List {
 		return out
 	}
 }
-
-// block gets a block from whichever server has it, checked.
-func (p *parents) block(ctx context.Context, d block.Digest) ([]byte, error) {
-	var errs []error
-	for _, r := range p.order(d.String(), "") {
-		b, err := r.blocks.Get(ctx, d, nil)
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if err == nil || errors.Is(err, block.ErrNotFound) {
-			p.note(r.way, nil)
-		} else {
-			p.note(r.way, err)
-		}
-		if err == nil {
-			return b, nil
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", r.name, err))
-	}
-	if len(errs) == 0 {
-		return nil, errNoServers
-	}
-	return nil, errors.Join(errs...)
-}
-
-var errNoServers = errors.New("no server of the region is known")
 
 // post sends a request to the first server that takes it.
 func (p *parents) post(ctx context.Context, path string, body func() io.Reader) error {

@@ -35,8 +35,8 @@ type stock interface {
 type blockSource struct{ p *parents }
 
 // Block implements shelf.Source. What it gives is checked already.
-func (s blockSource) Block(ctx context.Context, d block.Digest, _ int) (io.ReadCloser, error) {
-	b, err := s.p.block(ctx, d)
+func (s blockSource) Block(ctx context.Context, of string, d block.Digest, _ int) (io.ReadCloser, error) {
+	b, err := s.p.block(withOf(ctx, of), d)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"preau/cache/block"
 	"preau/cache/shelf"
@@ -48,7 +49,7 @@ func (f *Follower) resource(id string) (catalogue.Resource, error) {
 func itemOf(r catalogue.Resource, collection string) shelf.Item {
 	return shelf.Item{
 		ID: r.ID, Collection: collection, Title: r.Title, Filename: r.Filename, ContentType: r.ContentType,
-		Length: r.Length, SHA256: r.SHA256, Blocks: r.Blocks, List: r.Manifest,
+		Length: r.Length, SHA256: r.SHA256, Blocks: r.Blocks, List: r.Manifest, Listed: r.Listed,
 		Language: r.Language, Licence: r.Licence, ModTime: r.Modified, Expires: r.Expires,
 	}
 }
@@ -97,17 +98,61 @@ func (p published) Len() int {
 	return n
 }
 
-// Blocks implements shelf.Catalogue: the list of a long resource is kept once
+// Pieces implements shelf.Catalogue: the list of a long resource is kept once
 // somebody has asked for it, and fetched once for all who wait for it.
-func (p published) Blocks(ctx context.Context, it shelf.Item) ([]block.Digest, error) {
-	f, d := p.f, it.List
-	if d.IsZero() {
+func (p published) Pieces(ctx context.Context, it shelf.Item) ([]shelf.Piece, error) {
+	if it.List.IsZero() {
 		return nil, fmt.Errorf("%q names no list of its blocks", it.ID)
 	}
+	raw, err := p.f.list(ctx, it.ID, it.List)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := hold.DecodeList(raw, it.Length)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]shelf.Piece, len(entries))
+	for i, e := range entries {
+		out[i] = shelf.Piece(e)
+	}
+	return out, nil
+}
+
+// Keeps implements shelf.Catalogue. What was purged and is published again is
+// told apart from what was only replaced by the region's purges: while the copy
+// has one that means the resource, nothing older than now's version is sent. A
+// time of the region's says nothing on the box's clock, so each of them counts.
+func (p published) Keeps(it shelf.Item, stored time.Time) (bool, error) {
+	if doubt := p.f.copy.Doubt(); !doubt.IsZero() && !stored.After(doubt) {
+		return false, nil // purges may have been forgotten since
+	}
+	r, err := p.f.resource(it.ID)
+	if err != nil {
+		return false, err
+	}
+	purged := false
+	err = p.f.copy.List(catalogue.KindPurge, func(rec catalogue.Record) bool {
+		q, err := catalogue.Body[catalogue.Purge](rec)
+		switch {
+		case err != nil: // of a later version of the program: it may mean anything
+			purged = true
+		case q.Scope == catalogue.ScopeResource:
+			purged = q.Target == it.ID
+		case q.Scope == catalogue.ScopeCollection:
+			purged = q.Target == r.Collection
+		}
+		return !purged
+	})
+	return err == nil && !purged, err
+}
+
+// list is the list of a resource's blocks, as it is kept or fetched.
+func (f *Follower) list(ctx context.Context, of string, d block.Digest) ([]byte, error) {
 	for {
-		blocks, err := f.manifest(d)
+		raw, err := f.manifest(d)
 		if !errors.Is(err, kv.ErrNotFound) {
-			return blocks, err
+			return raw, err
 		}
 		f.mu.Lock()
 		wait := f.listing[d]
@@ -118,12 +163,12 @@ func (p published) Blocks(ctx context.Context, it shelf.Item) ([]block.Digest, e
 		}
 		f.mu.Unlock()
 		if first {
-			blocks, err = f.fetchManifest(ctx, d)
+			raw, err = f.fetchManifest(ctx, of, d)
 			f.mu.Lock()
 			delete(f.listing, d)
 			f.mu.Unlock()
 			close(wait)
-			return blocks, err
+			return raw, err
 		}
 		select {
 		case <-wait:
@@ -143,7 +188,7 @@ const (
 func keyManifest(d block.Digest) []byte { return append([]byte("node/list/"), d[:]...) }
 
 // manifest is the list of blocks that a long resource has, if it is here.
-func (f *Follower) manifest(d block.Digest) ([]block.Digest, error) {
+func (f *Follower) manifest(d block.Digest) ([]byte, error) {
 	var whole []byte
 	for part := byte(0); ; part++ {
 		b, err := f.store.Get(append(keyManifest(d), part))
@@ -158,18 +203,14 @@ func (f *Follower) manifest(d block.Digest) ([]block.Digest, error) {
 	if block.Sum(whole) != d {
 		return nil, kv.ErrNotFound // the end is missing: it is fetched again
 	}
-	return hold.DecodeManifest(whole)
+	return whole, nil
 }
 
 // fetchManifest gets a list from the region, and keeps it if there is room.
-func (f *Follower) fetchManifest(ctx context.Context, d block.Digest) ([]block.Digest, error) {
-	raw, err := f.block(ctx, d)
+func (f *Follower) fetchManifest(ctx context.Context, of string, d block.Digest) ([]byte, error) {
+	raw, err := f.block(withOf(ctx, of), d)
 	if err != nil {
 		return nil, fmt.Errorf("fetch list of blocks: %w", err)
-	}
-	blocks, err := hold.DecodeManifest(raw)
-	if err != nil {
-		return nil, err
 	}
 	var step []feed.Change
 	for part, at := byte(0), 0; at < len(raw); part, at = part+1, at+manifestPart {
@@ -179,7 +220,7 @@ func (f *Follower) fetchManifest(ctx context.Context, d block.Digest) ([]block.D
 	if err := f.store.Write(step); err != nil {
 		f.log.WarnContext(ctx, "a list of blocks can't be kept", "err", err)
 	}
-	return blocks, nil
+	return raw, nil
 }
 
 // titleOf is what people call a collection.

@@ -78,10 +78,13 @@ func (g *Region) resource(r *http.Request, q control.Publication) (catalogue.Res
 		if res.Manifest, err = block.ParseDigest(q.Manifest); err != nil {
 			return zero, nil, invalid("manifest: %w", err)
 		}
-		if digests, err = g.manifest(r, res.Manifest); err != nil {
+		if digests, err = g.manifest(r, res.Manifest, q); err != nil {
 			return zero, nil, err
 		}
+		res.Listed = q.Listed
 		digests = append(slices.Clip(digests), res.Manifest)
+	case q.Listed:
+		return zero, nil, invalid("the blocks' lengths are to be listed, and no manifest is named")
 	default:
 		for i, text := range q.Blocks {
 			d, err := block.ParseDigest(text)
@@ -92,27 +95,28 @@ func (g *Region) resource(r *http.Request, q control.Publication) (catalogue.Res
 		}
 		res.Blocks = slices.Clip(digests)
 	}
-	n := len(digests)
-	if q.Manifest != "" {
-		n--
-	}
-	if n != block.NumBlocks(q.Length) {
-		return zero, nil, invalid("%d bytes are %d blocks, and %d are named", q.Length, block.NumBlocks(q.Length), n)
+	if q.Manifest == "" && len(digests) != block.NumBlocks(q.Length) {
+		return zero, nil, invalid("%d bytes are %d blocks, and %d are named", q.Length, block.NumBlocks(q.Length), len(digests))
 	}
 	return res, digests, nil
 }
 
-// manifest reads a list of blocks that the publisher has brought.
-func (g *Region) manifest(r *http.Request, d block.Digest) ([]block.Digest, error) {
+// manifest reads a list of blocks that the publisher has brought, in either form.
+func (g *Region) manifest(r *http.Request, d block.Digest, q control.Publication) ([]block.Digest, error) {
 	raw, err := g.readBlock(r.Context(), d)
 	if err != nil {
 		return nil, invalid("the manifest %s is not here: put it like any block first (%w)", d, err)
 	}
-	digests, err := hold.DecodeManifest(raw)
+	entries, err := hold.DecodeList(raw, q.Length)
 	if err != nil {
 		return nil, invalid("manifest: %w", err)
 	}
-	return digests, nil
+	for i, e := range entries {
+		if !q.Listed && e.Length != block.BlockLen(q.Length, i) {
+			return nil, invalid("manifest: it tells the blocks' lengths, which is to be said")
+		}
+	}
+	return hold.Digests(entries), nil
 }
 
 // collectionOps makes the collection, and has every box keep it, if asked to.

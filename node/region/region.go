@@ -26,6 +26,7 @@ import (
 	"preau/node/front"
 	"preau/node/lifecycle"
 	"preau/node/obs"
+	"preau/node/uplink"
 	"preau/replication/catalogue"
 	"preau/replication/consensus"
 	"preau/replication/enrol"
@@ -80,6 +81,7 @@ type Region struct {
 	listener   *wire.Listener
 	revoked    revoked
 	sent       sent
+	uplink     *uplink.Uplink // nil: there is no centre
 	purging    sync.Mutex    // of purgeHere
 	purges     chan struct{} // something was purged
 	news       chan struct{} // something was published
@@ -144,6 +146,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 	})
 	if err := g.openConsensus(keep); err != nil {
 		return nil, cfg.mendable(err)
+	}
+	if err := g.openCentre(keep); err != nil {
+		return nil, err
 	}
 	handler = g.routes()
 	renewer, err := enrol.NewRenewer(me, g.dialer, enrol.DefaultRenewConfig(), log, g.reg)
@@ -299,6 +304,7 @@ func (g *Region) openBlocks(keep func(func() error)) error {
 	if err != nil {
 		return err
 	}
+	server.Fill = g.fill
 	server.Register(g.holdAPI)
 	return nil
 }
@@ -322,18 +328,22 @@ func (g *Region) changed(index uint64, records []catalogue.Record) {
 	if g.revoked.note(records) && g.listener != nil {
 		g.listener.DropRevoked()
 	}
-	resources, purges := false, false
+	resources, purges, deposits := false, false, false
 	for _, r := range records {
 		if !r.Kind.Private() {
 			g.published.Store(r.Index)
 		}
 		resources = resources || r.Kind == catalogue.KindResource
 		purges = purges || r.Kind == catalogue.KindPurge
+		deposits = deposits || r.Kind == catalogue.KindDeposit
 	}
 	if g.feed != nil {
 		g.feed.Publish(index, records)
 	}
-	if resources {
+	if deposits && g.uplink != nil {
+		g.uplink.Poke()
+	}
+	if resources || deposits {
 		poke(g.news)
 	}
 	if purges {

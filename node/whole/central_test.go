@@ -1,0 +1,258 @@
+package whole_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"preau/node/central"
+	"preau/node/config"
+	"preau/node/control"
+	"preau/node/region"
+)
+
+// gateway is the ministry's gateway in this process, with its buckets in a folder.
+type gateway struct {
+	cfg  central.Config
+	stop context.CancelFunc
+	done chan error
+}
+
+func (g *gateway) run(t *testing.T) {
+	t.Helper()
+	c, err := central.New(t.Context(), g.cfg, logTo(t).With("gateway", "central"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	g.stop, g.done = stop, make(chan error, 1)
+	go func() { g.done <- c.Run(ctx) }()
+	t.Cleanup(func() { g.end(t) })
+}
+
+func (g *gateway) end(t *testing.T) {
+	t.Helper()
+	g.stop()
+	select {
+	case err := <-g.done:
+		if err != nil {
+			t.Errorf("gateway: %v", err)
+		}
+		g.done <- nil
+	case <-time.After(40 * time.Second):
+		t.Fatal("the gateway does not stop")
+	}
+}
+
+// put puts an object into a bucket, as preau central put does.
+func (g *gateway) put(t *testing.T, bucket, key string, body []byte) {
+	t.Helper()
+	eventually(t, func() error {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+g.cfg.Admin.Listen+"/store/"+bucket+"/"+key, bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "video/mp4")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusCreated {
+			return fmt.Errorf("put: %s", resp.Status)
+		}
+		return nil
+	})
+}
+
+// withCentre is a region of one server, its gateway and a box.
+func withCentre(t *testing.T) (*server, *control.Client, *gateway, *school) {
+	t.Helper()
+	at, admin := freeAddress(t), freeAddress(t)
+	cfg := configOf(t)
+	cfg.Central.Address = at
+	if _, err := region.Found(t.Context(), cfg, region.Founding{Name: "Lyon", Server: "s1"}, logTo(t)); err != nil {
+		t.Fatal(err)
+	}
+	s := run(t, cfg, "s1")
+	operator, err := control.Open(region.OperatorDir(cfg.Data), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = operator.Close() }) // only connections
+	var token control.Token
+	eventually(t, func() error {
+		token, err = operator.Token(t.Context(), control.TokenRequest{Role: "central"})
+		return err
+	})
+	g := &gateway{cfg: central.DefaultConfig()}
+	g.cfg.Data, g.cfg.Directory, g.cfg.Listen, g.cfg.Admin.Listen = t.TempDir(), filepath.Join(t.TempDir(), "buckets"), at, admin
+	g.cfg.Buckets, g.cfg.MakeThem, g.cfg.Every = []string{"lecons"}, true, config.Duration(2*time.Second)
+	id, err := control.RegionOf(token.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = control.Enrol(t.Context(), control.Enrolment{Token: token.Token, Role: "central", Name: "central", Dir: central.RegionDir(g.cfg.Data, id)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.run(t)
+	b := enrol(t, operator, "library", "0690001A")
+	b.run(t)
+	return s, operator, g, b
+}
+
+// fetch asks a box for a path and returns the body of a 200.
+func fetch(t *testing.T, url string) ([]byte, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return body, err
+}
+
+func TestAnObjectReachesADevice(t *testing.T) {
+	_, operator, g, b := withCentre(t)
+	film := make([]byte, 5<<20)
+	_, _ = rand.Read(film) // never fails
+	g.put(t, "lecons", "6e/film.mp4", film)
+	var id string
+	find := func() error {
+		for rec, err := range operator.Records(t.Context(), "resources") {
+			if err != nil {
+				return err
+			}
+			id = rec.ID
+		}
+		if id == "" {
+			return errors.New("nothing is published")
+		}
+		return nil
+	}
+	eventually(t, find)
+	url := b.url + "/r/" + id + "/film.mp4"
+	eventually(t, func() error {
+		got, err := fetch(t, url)
+		if err == nil && !bytes.Equal(got, film) {
+			t.Fatal("other bytes")
+		}
+		return err
+	})
+	// A new version, then none.
+	film[3<<20] ^= 1
+	g.put(t, "lecons", "6e/film.mp4", film)
+	eventually(t, func() error {
+		got, err := fetch(t, url)
+		if err == nil && !bytes.Equal(got, film) {
+			err = errors.New("still the old version")
+		}
+		return err
+	})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://"+g.cfg.Admin.Listen+"/store/lecons/6e/film.mp4", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusNoContent {
+		t.Fatal(resp.Status, err)
+	}
+	eventually(t, func() error {
+		if _, err := fetch(t, url); err == nil {
+			return errors.New("still there")
+		}
+		return nil
+	})
+}
+
+// deposit adds a file on a box and returns its id.
+func deposit(t *testing.T, b *school, name string, body []byte) string {
+	t.Helper()
+	token, err := os.ReadFile(filepath.Join(b.cfg.Data, "deposits", "token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, b.url+"/d/"+name, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var d struct{ ID, State string }
+	if err := json.NewDecoder(resp.Body).Decode(&d); err != nil || resp.StatusCode != http.StatusCreated || d.ID == "" {
+		t.Fatal(resp.Status, d, err)
+	}
+	return d.ID
+}
+
+func TestADepositReachesTheCentre(t *testing.T) {
+	s, operator, g, b := withCentre(t)
+	text := make([]byte, 9<<20)
+	_, _ = rand.Read(text) // never fails
+	// The line is cut: the region is away.
+	eventually(t, func() error { _, err := os.Stat(filepath.Join(b.cfg.Data, "deposits", "token")); return err })
+	s.end(t)
+	id := deposit(t, b, "lecon.pdf", text)
+	if got, err := fetch(t, b.url+"/d/"+id+"/lecon.pdf"); err != nil || !bytes.Equal(got, text) {
+		t.Errorf("it can't be had in the school: %v", err)
+	}
+	run(t, s.cfg, "s1")
+	var state struct{ State, Bucket, Key, Waiting string }
+	eventually(t, func() error {
+		raw, err := fetch(t, b.url+"/d/"+id)
+		if err == nil {
+			err = json.Unmarshal(raw, &state)
+		}
+		if err == nil && state.State != "central" {
+			err = fmt.Errorf("it is at %q: %s", state.State, state.Waiting)
+		}
+		return err
+	})
+	if state.Bucket != "preau-deposits" || !strings.HasPrefix(state.Key, "0690001A/") || !strings.HasSuffix(state.Key, "/lecon.pdf") {
+		t.Errorf("%+v", state)
+	}
+	for rec, err := range operator.Records(t.Context(), "deposits") {
+		if err != nil || rec.ID != id {
+			t.Error(rec, err)
+		}
+	}
+	// It is in the folder, whole.
+	g.end(t)
+	found := 0
+	err := filepath.WalkDir(filepath.Join(g.cfg.Directory, "buckets", "preau-deposits"), func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		if err == nil && bytes.HasPrefix(raw, text) {
+			found++
+		}
+		return err
+	})
+	if err != nil || found != 1 {
+		t.Errorf("%d copies in the bucket (%v)", found, err)
+	}
+}
