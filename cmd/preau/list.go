@@ -13,11 +13,11 @@ import (
 var listKinds = []struct{ one, many string }{
 	{"collection", "collections"}, {"resource", "resources"}, {"pin", "pins"}, {"purge", "purges"}, {"subscription", "subscriptions"},
 	{"policy", "policies"}, {"school", "schools"}, {"box", "boxes"}, {"server", "servers"}, {"revocation", "revocations"},
-	{"popular thing", "popularity"},
+	{"deposit", "deposits"}, {"popular thing", "popularity"},
 }
 
 type listCmd struct {
-	Kind       string `arg:"" enum:"collections,resources,pins,purges,subscriptions,policies,schools,boxes,servers,revocations,popularity" help:"collections, resources, pins, purges, subscriptions, policies, schools, boxes, servers, revocations or popularity."`
+	Kind       string `arg:"" enum:"collections,resources,pins,purges,subscriptions,policies,schools,boxes,servers,revocations,deposits,popularity" help:"collections, resources, pins, purges, subscriptions, policies, schools, boxes, servers, revocations, deposits or popularity."`
 	Consistent bool   `help:"Include all that was committed when you ask."`
 
 	operatorFlags
@@ -112,6 +112,7 @@ var listColumns = map[string][]column{
 	"schools":       {text("NAME", "name")},
 	"boxes":         {text("SCHOOL", "school"), timeOf("ENROLLED", "enrolled")},
 	"servers":       {text("ADDRESS", "address"), listOf("SITES", "sites")},
+	"deposits":      {text("SCHOOL", "school"), text("BOX", "box"), text("FILE", "filename"), bytesOf("SIZE", "length"), timeOf("ADDED", "at"), text("BUCKET", "bucket"), text("KEY", "key"), text("WAITING", "waiting")},
 	"popularity":    {{"REQUESTS", requests}},
 	"revocations":   {text("ROLE", "role"), text("NAME", "name"), text("SCHOOL", "school"), text("REASON", "reason")},
 }

@@ -28,7 +28,7 @@ type folderFlags struct {
 
 // regionFlags are what the keys of the settings are called on the command line.
 var regionFlags = map[string]string{
-	"data": "--data", "listen": "--listen", "advertise": "--advertise", "budget": "--budget", "admin.listen": "--admin",
+	"data": "--data", "listen": "--listen", "advertise": "--advertise", "budget": "--budget", "admin.listen": "--admin", "central.address": "--central",
 }
 
 // fresh is the configuration of a server that is being made.

@@ -16,6 +16,8 @@ type regionRunCmd struct {
 	Admin  string        `placeholder:"ADDR" help:"Where this machine's operator looks: /healthz, /readyz, /metrics (default: 127.0.0.1:9191, or another port if that is taken)."`
 	Budget *config.Bytes `placeholder:"SIZE" help:"Room for copies of web sites, such as 2GiB (default: 20GiB). Published files come on top of it."`
 
+	Central string `placeholder:"ADDR" help:"Where the ministry's gateway is, such as central.example.org:4434 (default: there is none)."`
+
 	Config string `placeholder:"FILE" help:"Read everything from a file instead: see preau region config."`
 	Check  bool   `help:"Say whether the configuration is right, and stop."`
 
@@ -53,8 +55,8 @@ func (c regionRunCmd) configuration() (region.Config, error) {
 	var cfg region.Config
 	var err error
 	if c.Config != "" {
-		if c.folderFlags != (folderFlags{}) || c.Admin != "" || c.Budget != nil {
-			return cfg, errors.New("--config says it all: leave out --data, --listen, --advertise, --admin and --budget, or write them into the file")
+		if c.folderFlags != (folderFlags{}) || c.Admin != "" || c.Budget != nil || c.Central != "" {
+			return cfg, errors.New("--config says it all: leave out --data, --listen, --advertise, --admin, --budget and --central, or write them into the file")
 		}
 		cfg, err = region.LoadConfig(c.Config)
 	} else {
@@ -73,6 +75,9 @@ func (c regionRunCmd) fromFolder() (region.Config, error) {
 	}
 	if c.Budget != nil {
 		cfg.Budget = *c.Budget
+	}
+	if c.Central != "" {
+		cfg.Central.Address = c.Central
 	}
 	switch {
 	case c.Admin != "":

@@ -56,7 +56,9 @@ func (g *Region) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, f := g.describe(r, err)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = control.WriteFailure(w, f) // whoever asked is gone otherwise
+	if err := control.WriteFailure(w, f); err != nil {
+		g.log.DebugContext(r.Context(), "an answer could not be sent", "err", err)
+	}
 }
 
 // depositMissing says which blocks of a deposit this server lacks.

@@ -82,10 +82,10 @@ type Region struct {
 	revoked    revoked
 	sent       sent
 	uplink     *uplink.Uplink // nil: there is no centre
-	purging    sync.Mutex    // of purgeHere
-	purges     chan struct{} // something was purged
-	news       chan struct{} // something was published
-	published  atomic.Uint64 // index of the latest change that boxes are told of
+	purging    sync.Mutex     // of purgeHere
+	purges     chan struct{}  // something was purged
+	news       chan struct{}  // something was published
+	published  atomic.Uint64  // index of the latest change that boxes are told of
 }
 
 // Run makes a server and runs it until ctx ends.
