@@ -37,7 +37,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"region run --data right --admin 9999 --budget 1MiB":         "--budget: 1MiB is too small",
 		"region join hello --data r --listen 127.0.0.1:1 --server s": "the token is mistyped",
 		"region join PREAU1-AAAA --data r --listen 127.0.0.1:1":      "missing flags: --server=NAME",
-		"region token":                                               "--school CODE for a box, --server or --operator",
+		"region token":                                               "--school CODE for a box, --server, --operator or --central",
 		"region token --server --operator":                           "--server and --operator can't be used together",
 		"region policy --hours 8-9":                                  `--hours: "8-9" is not a span of the day: write it like 22:00-06:00`,
 		"region reset --data right --listen x":                       `--listen: "x" is not an address with a port`,

@@ -21,16 +21,23 @@ import (
 // published answers publications, and tells which server got the last one.
 func published(t *testing.T, r *controltest.Region) (last func() (string, control.Publication)) {
 	t.Helper()
+	var mu sync.Mutex
 	var server string
 	var got control.Publication
 	r.On("POST /v1/publications", func(name string, q *http.Request) (any, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		server, got = name, control.Publication{}
 		if err := json.NewDecoder(q.Body).Decode(&got); err != nil {
 			return nil, err
 		}
 		return control.Done{ID: "r-1", Index: 12, Copies: 2, URL: "/r/r-1/f"}, nil
 	})
-	return func() (string, control.Publication) { return server, got }
+	return func() (string, control.Publication) {
+		mu.Lock()
+		defer mu.Unlock()
+		return server, got
+	}
 }
 
 func holds(t *testing.T, s *controltest.Server, digests ...block.Digest) {

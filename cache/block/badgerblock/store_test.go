@@ -3,6 +3,7 @@ package badgerblock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -27,6 +28,13 @@ func TestMain(m *testing.M) {
 		}
 		childMain(dir)
 		return
+	}
+	if spec := os.Getenv(closingEnv); spec != "" {
+		if err := closingMain(spec); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
 }

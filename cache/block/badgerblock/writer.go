@@ -91,8 +91,10 @@ func openWriter(dir string, geo geometry, log *slog.Logger) (w *writer, err erro
 	if err != nil {
 		return nil, err
 	}
+	// The second log is begun when Badger is closed, which takes an empty file
+	// for a new one.
 	w = &writer{fill: fill{geo: geo, size: vlogHeader}, db: db, ts: 1}
-	for name, n := range map[string]int64{vlogName: geo.values, "00001.mem": geo.lsm + 4096} {
+	for name, n := range map[string]int64{vlogName: geo.values, "00001.mem": geo.lsm + 4096, "00002.mem": 4096} {
 		if err := preallocate(filepath.Join(dir, name), n); err != nil {
 			return nil, errors.Join(fmt.Errorf("create segment: %w", err), w.close(dir))
 		}
@@ -168,16 +170,28 @@ func (w *writer) commit(vlog *os.File, pairs []pair, learned func(entry)) error 
 
 // close closes the Badger, for which its ballast makes room. Later calls
 // return what the first did.
+//
+// Badger would write the table of its memtable in a goroutine of its own, where
+// a page that somebody else has taken the room of kills the process. Nobody
+// needs that table, so all keys are dropped first: Badger then writes it, and
+// the head of the next memtable's log, in the goroutine that asks, where it is
+// an error, and has nothing left to write on closing. A Badger that this
+// happened to is left as it is, with its goroutines, until the process ends.
 func (w *writer) close(dir string) error {
 	w.once.Do(func() {
 		if err := os.Remove(filepath.Join(dir, ballastName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			w.err = fmt.Errorf("close segment: %w", err)
 		}
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 		defer func() {
 			if r := recover(); r != nil {
 				w.err = fmt.Errorf("close badger: panic: %v", r)
 			}
 		}()
+		if err := w.db.DropPrefix([]byte{kindBlock}, []byte{kindRecord}); err != nil {
+			w.err = fmt.Errorf("empty badger: %w", err)
+			return
+		}
 		if err := w.db.Close(); err != nil {
 			w.err = fmt.Errorf("close badger: %w", err)
 		}

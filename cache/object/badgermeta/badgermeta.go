@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -41,6 +42,8 @@ type Config struct {
 	// writes through maps, and a map whose page the disk has no room for kills
 	// the process (see room).
 	ReserveBytes int64
+
+	space func(dir string) (free int64, known bool) // for tests; nil: the disk's own
 }
 
 // DefaultConfig returns a store in dir that leaves 24 MiB of the disk free,
@@ -90,7 +93,7 @@ func Open(cfg Config, log *slog.Logger) (s *Store, fresh bool, lost, err error) 
 	if err := errors.Join(dropBallast(cfg.Dir), dropEmpty(cfg.Dir)); err != nil {
 		return nil, fresh, nil, err
 	}
-	if !roomy(cfg) {
+	if !cfg.roomy() {
 		return nil, fresh, nil, fmt.Errorf("open metadata: %w: free at least %d MiB on the disk of %s", object.ErrFull, cfg.ReserveBytes>>20, cfg.Dir)
 	}
 	mark := filepath.Join(cfg.Dir, openingFile)
@@ -101,12 +104,25 @@ func Open(cfg Config, log *slog.Logger) (s *Store, fresh bool, lost, err error) 
 	if lost == nil && !fresh {
 		known, lost = verify(cfg.Dir)
 	}
+	// Whoever waits for the store must not be told that it is open while Badger
+	// still writes what it found, nor may that begin without the room for it.
 	var db *badger.DB
+	need, compacts := int64(0), false
 	if lost == nil {
+		if need, compacts, err = openNeed(cfg.Dir); err != nil {
+			return nil, fresh, nil, fmt.Errorf("open metadata: %w", err)
+		}
+		if free, known := cfg.free(); known && free < need+cfg.ReserveBytes {
+			return nil, fresh, nil, fmt.Errorf("open metadata: %w: the records of the last run need %d MiB: free at least %d MiB on the disk of %s",
+				object.ErrFull, need>>20, (need+cfg.ReserveBytes)>>20+1, cfg.Dir)
+		}
 		if err := os.WriteFile(mark, nil, 0o600); err != nil {
 			return nil, fresh, nil, fmt.Errorf("mark metadata: %w", err)
 		}
 		db, lost = open(cfg.Dir, log)
+		if lost != nil && outOfRoom(lost) { // of somebody else's making, in this moment
+			return nil, fresh, nil, errors.Join(fmt.Errorf("open metadata: %w: %w", object.ErrFull, lost), os.Remove(mark))
+		}
 	}
 	if lost != nil {
 		log.Error("the metadata can't be read and is put aside; objects are restored from the body stores", "err", lost)
@@ -115,18 +131,26 @@ func Open(cfg Config, log *slog.Logger) (s *Store, fresh bool, lost, err error) 
 		}
 		fresh = true
 		known = &sums{dir: cfg.Dir}
+		compacts = false
 		if db, err = open(cfg.Dir, log); err != nil {
 			return nil, true, lost, fmt.Errorf("open metadata: %w", err)
 		}
 	}
 	s = &Store{cfg: cfg, db: db, log: log, sums: known}
-	// The list before the room: that takes all there is on a small disk.
-	if err = known.update(stateOpen, tablesOf(db)); err == nil {
-		s.room, err = newRoom(cfg, db, log)
+	// The mark tells of a start that died of what it found, not of one that gave
+	// up, or was killed while it waited for the disk.
+	if err = os.Remove(mark); errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
-	// The mark tells of a start that died, not of one that gave up.
-	if gone := os.Remove(mark); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
-		err = errors.Join(err, gone)
+	if err == nil {
+		err = settle(cfg, db, compacts, log)
+	}
+	// The list before the room: that takes all there is on a small disk.
+	if err == nil {
+		err = known.update(stateOpen, tablesOf(db))
+	}
+	if err == nil {
+		s.room, err = newRoom(cfg, db, log)
 	}
 	if errors.Is(err, unix.ENOSPC) {
 		err = errors.Join(object.ErrFull, err)
@@ -152,30 +176,55 @@ func putAside(dir string) error {
 	return nil
 }
 
+// outOfRoom reports whether err is of a full disk. Badger keeps but the text of
+// such errors.
+func outOfRoom(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || strings.Contains(err.Error(), unix.ENOSPC.Error())
+}
+
 // open opens Badger and makes a panic of its own an error.
 func open(dir string, log *slog.Logger) (db *badger.DB, err error) {
+	// Badger takes an empty DISCARD for none, and ends the process if it can't
+	// have one.
+	if _, err := allocate(filepath.Join(dir, discardFile), firstPages); err != nil {
+		return nil, fmt.Errorf("make room for %s: %w", discardFile, err)
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			db, err = nil, fmt.Errorf("badger panicked: %v", p)
 		}
 	}()
+	return badger.Open(badgerOptions(dir, log))
+}
+
+// badgerOptions are chosen for little memory. Badger keeps up to eight buffers
+// of its table builders for reuse, each as large as the largest table that it
+// ever built, and lets a dozen builders wait for a slow disk; each of them is
+// the smaller for small tables that are not compressed, which would take as
+// much again. Digests and keys, most of what records hold, don't shrink anyway.
+// With three tables of level 0 at most they are never merged into one large.
+// Tables that were compressed by an earlier version stay readable.
+func badgerOptions(dir string, log *slog.Logger) badger.Options {
 	o := badger.DefaultOptions(dir).
 		WithLogger(logger{log}).
 		WithSyncWrites(false).
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
 		WithMemTableSize(memTableSize).
-		WithNumMemtables(2).
+		WithNumMemtables(1).
 		WithNumLevelZeroTables(levelZero).
+		WithNumLevelZeroTablesStall(levelStall).
+		WithBaseLevelSize(baseLevel).
+		WithMaxLevels(lastLevel + 1).
 		WithValueThreshold(1 << 20). // everything lies in the tree
 		WithValueLogFileSize(1 << 20).
-		WithBaseTableSize(2 << 20).
+		WithBaseTableSize(1 << 20).
 		WithNumCompactors(2).
-		WithBlockCacheSize(8 << 20).
-		WithIndexCacheSize(8 << 20).
-		WithCompression(options.Snappy).
+		WithBlockCacheSize(2 << 20).
+		WithCompression(options.None).
 		WithChecksumVerificationMode(options.OnBlockRead)
-	return badger.Open(o)
+	o.TableSizeMultiplier = 1
+	return o
 }
 
 // Run brings what was written to the disk every second until ctx ends.
@@ -217,7 +266,7 @@ func (s *Store) Close() error {
 	if s.db.IsClosed() {
 		return nil
 	}
-	if !s.room.clear(tableNeed(s.room.table)) {
+	if !s.room.closable() {
 		return errors.Join(fmt.Errorf("close metadata: %w", object.ErrFull), s.db.Sync())
 	}
 	// Should this fail, a start that finds no log has the objects restored.

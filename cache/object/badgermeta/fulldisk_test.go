@@ -122,7 +122,7 @@ func TestFullDisk(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for _, name := range []string{"Filled", "Deletions", "Racing"} {
+	for _, name := range []string{"Filled", "Deletions", "Racing", "Reopened"} {
 		t.Run(name, func(t *testing.T) {
 			if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(filepath.Join(disk, "hog"))); err != nil {
 				t.Fatal(err)
@@ -226,6 +226,58 @@ func TestOnFullDiskDeletions(t *testing.T) {
 	}
 	if err := s.Close(); err != nil && !errors.Is(err, object.ErrFull) {
 		t.Error(err)
+	}
+}
+
+// A disk with any amount of room left, which is then filled to the last byte as
+// soon as the store says that it is open.
+func TestOnFullDiskReopened(t *testing.T) {
+	dir, hog := smallDisk(t)
+	opened, refused := 0, 0
+	left := killed(t, 60, 100<<10, 1)
+	for room := 2; room < 40; room += 2 {
+		if err := errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(left))); err != nil {
+			t.Fatal(err)
+		}
+		spare := hog + ".spare"
+		if done, err := allocate(spare, int64(room)<<20); err != nil || !done {
+			t.Fatalf("set %d MiB aside: %v", room, err)
+		}
+		unix.Sync() // ext4 gives back what was removed with its next commit
+		fill(t, hog)
+		if err := os.Remove(spare); err != nil {
+			t.Fatal(err)
+		}
+		s, fresh, lost, err := Open(DefaultConfig(dir), slog.New(slog.DiscardHandler))
+		fill(t, hog)
+		switch {
+		case errors.Is(err, object.ErrFull):
+			refused++
+		case err != nil || fresh || lost != nil:
+			t.Fatalf("with %d MiB: fresh = %v, lost = %v, %v", room, fresh, lost, err)
+		default:
+			opened++
+			for i := range 60 {
+				if b, err := s.Get(num('k', i)); err != nil || len(b) != 100<<10 {
+					t.Errorf("record %d: %d bytes, %v", i, len(b), err)
+				}
+			}
+			if err := s.Close(); err != nil && !errors.Is(err, object.ErrFull) {
+				t.Error(err)
+			}
+		}
+		if err := os.Remove(hog); err != nil {
+			t.Fatal(err)
+		}
+		if s != nil { // what it could not write then
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	t.Logf("opened %d times, refused %d times", opened, refused)
+	if opened == 0 || refused == 0 {
+		t.Error("want both")
 	}
 }
 

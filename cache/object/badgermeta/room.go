@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -28,9 +26,11 @@ import (
 //     memtable, and Close, need the room free that its table takes, for which
 //     the ballast is given up, which is taken once the disk has little left;
 //   - compaction, which begins after such a table: the Write that brings it
-//     about needs its room too;
+//     about needs its room too, and none of ours is taken until it is over;
+//   - both, once more, when it is opened with what the last run left: Open
+//     needs the room for that before, and returns when it is over (see settle);
 //   - the value log and DISCARD: only their first page is ever written;
-//     allocated once open;
+//     allocated once open, DISCARD before;
 //   - MANIFEST: plain writes, that fail properly; allocated ahead all the same.
 //
 // What remains is somebody else who takes all of that, and the reserve, between
@@ -42,12 +42,16 @@ const (
 	// grows beyond that by one at most, which Badger bounds at 15% of it.
 	logReach      = memTableSize + (2 << 20)
 	firstPages    = 64 << 10
-	levelZero     = 5 // tables of level 0 that start a compaction
-	maxCompaction = 48 << 20
+	levelZero     = 2 // tables of level 0 that start a compaction
+	levelStall    = 3 // that hold up the next one
+	baseLevel     = 10 << 20
+	lastLevel     = 6
+	maxCompaction = 64 << 20
 	manifestAhead = 256 << 10
 	maxBallast    = 12 << 20
 	scarce        = 1 << 30 // free: what is not needed with more
 	ballastFile   = "ballast"
+	discardFile   = "DISCARD"
 	flushWait     = 5 * time.Second
 	flushPoll     = 2 * time.Millisecond
 	entryOverhead = 160 // of an entry in the log or the memtable, at most
@@ -65,11 +69,13 @@ type room struct {
 	ready   bool   // it is allocated
 	spare   bool   // the next one is, too
 	scarce  int64
-	unable  bool  // the file system can't allocate
-	written int64 // at most this much is in the memtable
-	table   int64 // at most this much will its table take
-	tight   bool  // the disk may not have room for all that follows
-	ballast int64 // held
+	unable  bool   // the file system can't allocate
+	written int64  // at most this much is in the memtable
+	table   int64  // at most this much will its table take
+	tight   bool   // the disk may not have room for all that follows
+	slow    uint64 // the log in use while flush waited in vain
+	stuck   uint64 // the log in use while settle waited in vain for a compaction
+	ballast int64  // held
 }
 
 func memName(dir string, n uint64) string { return filepath.Join(dir, fmt.Sprintf("%05d.mem", n)) }
@@ -78,22 +84,15 @@ func memName(dir string, n uint64) string { return filepath.Join(dir, fmt.Sprint
 // it is no error: Write asks again.
 func newRoom(cfg Config, db *badger.DB, log *slog.Logger) (*room, error) {
 	r := &room{cfg: cfg, db: db, log: log, scarce: scarce}
-	names, err := filepath.Glob(filepath.Join(cfg.Dir, "*.mem"))
-	if err != nil {
+	var err error
+	if r.mem, err = newestMem(cfg.Dir); err != nil {
 		return nil, err
-	}
-	for _, name := range names {
-		n, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(name), ".mem"), 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("number of %s: %w", name, err)
-		}
-		r.mem = max(r.mem, n)
 	}
 	logs, err := filepath.Glob(filepath.Join(cfg.Dir, "*.vlog"))
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range append(logs, filepath.Join(cfg.Dir, "DISCARD")) {
+	for _, name := range append(logs, filepath.Join(cfg.Dir, discardFile)) {
 		if _, err := allocate(name, firstPages); err != nil {
 			log.Warn("no room is left for the metadata", "err", err)
 		}
@@ -107,9 +106,7 @@ func newRoom(cfg Config, db *badger.DB, log *slog.Logger) (*room, error) {
 // takes an empty file of the next number for a new one and sets its length,
 // which leaves it what it was given.
 func (r *room) prepare() bool {
-	if r.changed() { // by one: no transaction fills more than a part of a log
-		r.mem, r.ready, r.spare, r.written, r.table = r.mem+1, false, false, 0, 0
-	}
+	r.follow()
 	if r.unable {
 		return true
 	}
@@ -123,7 +120,7 @@ func (r *room) prepare() bool {
 			r.log.Debug("no room ahead of the manifest", "err", err)
 		}
 	}
-	free, known := freeSpace(r.cfg.Dir)
+	free, known := r.cfg.free()
 	if !known || free >= r.scarce {
 		if r.ballast > 0 && free >= 2*r.scarce {
 			r.dropBallast()
@@ -146,6 +143,14 @@ func (r *room) prepare() bool {
 	return true
 }
 
+// follow notes that Badger has gone on to the next .mem file: by one, since no
+// transaction fills more than a part of a log.
+func (r *room) follow() {
+	if r.changed() {
+		r.mem, r.ready, r.spare, r.written, r.table = r.mem+1, false, false, 0, 0
+	}
+}
+
 // changed reports whether Badger has gone on to the next .mem file.
 func (r *room) changed() bool {
 	info, err := os.Stat(memName(r.cfg.Dir, r.mem+1))
@@ -164,7 +169,7 @@ func (r *room) manifest() int64 {
 // Deletions may use what is kept back from others.
 func (r *room) admit(w weight, deletions bool) error {
 	r.tight = false
-	if !deletions && !roomy(r.cfg) {
+	if !deletions && !r.cfg.roomy() {
 		return object.ErrFull
 	}
 	if !r.prepare() && !deletions {
@@ -173,12 +178,16 @@ func (r *room) admit(w weight, deletions bool) error {
 	if r.written+w.memory < memTableSize {
 		return nil // it can't fill the memtable
 	}
-	if free, known := freeSpace(r.cfg.Dir); known && free >= r.cfg.ReserveBytes+tableNeed(logReach)+maxCompaction {
-		return nil // plenty, whatever Badger does
+	r.flush(r.mem) // what is left takes memory, and room that still looks free
+	if r.plenty() {
+		return nil
 	}
 	r.tight = true
+	if !r.settle(r.mem) && !deletions {
+		return object.ErrFull
+	}
 	need := r.flushNeed()
-	if free, known := freeSpace(r.cfg.Dir); !deletions && known && free < need+r.cfg.ReserveBytes {
+	if free, known := r.cfg.free(); !deletions && known && free < need+r.cfg.ReserveBytes {
 		return object.ErrFull // the ballast is for deletions and Close
 	}
 	// Even so it is given up for as long: whoever else writes has less chance.
@@ -189,57 +198,97 @@ func (r *room) admit(w weight, deletions bool) error {
 	return nil
 }
 
+// plenty reports whether there is the room for whatever Badger may do, and for
+// what prepare may take meanwhile.
+func (r *room) plenty() bool {
+	free, known := r.cfg.free()
+	return known && free >= r.cfg.ReserveBytes+tableNeed(logReach)+maxCompaction+logReach+maxBallast
+}
+
+// closable reports whether there is the room for closing, for which it may give
+// up the ballast.
+func (r *room) closable() bool {
+	r.follow()
+	return r.plenty() || r.settle(r.mem) && r.clear(r.flushNeed())
+}
+
 // done counts what was written. If that has filled the memtable on a disk with
-// little room, it waits until the table is written, so that nothing of ours
-// takes the room meanwhile that was made for it.
+// little room, it waits until the table is written and what is due is
+// compacted, so that nothing of ours takes the room meanwhile that was made for
+// it.
 func (r *room) done(w weight) {
-	before := r.mem
 	r.written += w.memory
 	r.table = min(r.table+w.table, logReach)
 	rotated := r.changed()
+	settled := true
 	if rotated && r.tight {
-		for end := time.Now().Add(flushWait); time.Now().Before(end); time.Sleep(flushPoll) {
-			if _, err := os.Stat(memName(r.cfg.Dir, before)); err != nil {
-				break
-			}
-		}
+		settled = r.settle(r.mem + 1)
 	}
 	if rotated {
 		r.prepare()
 		r.written, r.table = w.memory, w.table // what found it full is in the new one
 	}
-	if r.tight {
+	if r.tight && settled {
 		r.takeBallast()
 	}
+}
+
+// flush waits until the logs before number mem are tables: so there is but one
+// memtable on its way to the disk at a time. A Scan holds up the removal of a
+// log that it reads from, and nobody waits in vain for the same log twice.
+func (r *room) flush(mem uint64) bool {
+	if _, err := os.Stat(memName(r.cfg.Dir, mem-1)); errors.Is(err, os.ErrNotExist) {
+		return true // they go in order
+	}
+	wait := flushWait
+	if r.slow == mem {
+		wait = 0
+	}
+	done := waitFlushed(r.cfg.Dir, mem, wait)
+	if !done {
+		r.slow = mem
+	}
+	return done
+}
+
+// settle is flush and then waits for what Badger compacts because of it.
+func (r *room) settle(mem uint64) bool {
+	if !r.flush(mem) {
+		return false
+	}
+	if !compacting(r.cfg.Dir, r.db) {
+		return true
+	}
+	wait := flushWait
+	if r.stuck == mem {
+		wait = 0
+	}
+	done := waitCompacted(r.cfg.Dir, r.db, wait)
+	if !done {
+		r.stuck = mem
+	}
+	return done
 }
 
 // flushNeed is the room that the memtable's table takes, and what is compacted
 // because of it.
 func (r *room) flushNeed() int64 {
 	need := tableNeed(r.table)
-	tables := r.db.Tables()
-	zero, all := 0, int64(0)
-	for _, t := range tables {
-		all += int64(t.OnDiskSize)
-		if t.Level == 0 {
-			zero++
-		}
-	}
-	if zero+1 >= levelZero {
-		need += min(all+need, maxCompaction)
-	}
-	return need
+	l := layoutOf(r.db)
+	l.zero++
+	l.all += need
+	return need + l.need()
 }
 
 func tableNeed(bytes int64) int64 { return bytes + bytes/16 + tableOverhead }
 
 // clear reports whether need bytes are free, for which it may give up the ballast.
 func (r *room) clear(need int64) bool {
-	if free, known := freeSpace(r.cfg.Dir); !known || free >= need+r.cfg.ReserveBytes {
+	if free, known := r.cfg.free(); !known || free >= need+r.cfg.ReserveBytes {
 		return true
 	}
 	r.dropBallast()
-	free, known := freeSpace(r.cfg.Dir)
+	free, known := r.cfg.free()
 	return !known || free >= need
 }
 
@@ -317,12 +366,20 @@ func onlyDeletions(batch []object.Change) bool {
 }
 
 // roomy reports whether the disk has more free than the reserve.
-func roomy(cfg Config) bool {
-	free, known := freeSpace(cfg.Dir)
-	return !known || free > cfg.ReserveBytes // unknown: better to try
+func (c Config) roomy() bool {
+	free, known := c.free()
+	return !known || free > c.ReserveBytes // unknown: better to try
 }
 
-func freeSpace(dir string) (free int64, known bool) {
+// free is what the store's disk has for us.
+func (c Config) free() (free int64, known bool) {
+	if c.space != nil {
+		return c.space(c.Dir)
+	}
+	return diskSpace(c.Dir)
+}
+
+func diskSpace(dir string) (free int64, known bool) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(existing(dir), &st); err != nil {
 		return 0, false

@@ -120,7 +120,7 @@ func hashFile(path string) (uint64, error) {
 func tablesOf(db *badger.DB) []string {
 	var names []string
 	for _, t := range db.Tables() {
-		names = append(names, fmt.Sprintf("%06d.sst", t.ID))
+		names = append(names, tableName(t.ID))
 	}
 	return names
 }
