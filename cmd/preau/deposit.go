@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -246,9 +247,14 @@ func (f boxFlags) open() (*boxClient, error) {
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, usage("--token: that is no token")
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // it is one
-	transport.ExpectContinueTimeout = 40 * time.Second           // others may be first
-	transport.ResponseHeaderTimeout = 10 * time.Minute           // of a slow disk
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: 40 * time.Second, // others may be first
+		ResponseHeaderTimeout: 10 * time.Minute, // of a slow disk
+		ForceAttemptHTTP2:     true,
+	}
 	return &boxClient{&http.Client{Transport: transport}, base, token}, nil
 }
 

@@ -29,7 +29,7 @@ func TestDepositTellsHowFarAFileIs(t *testing.T) {
 		switch {
 		case r.Header.Get("Authorization") != "Bearer secret-of-the-box":
 			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = io.WriteString(w, `{"code":"token","detail":"show the box's token"}`)
+			_, _ = io.WriteString(w, `{"code":"not_allowed","detail":"show the box's token"}`)
 		case full:
 			w.WriteHeader(http.StatusInsufficientStorage)
 			_, _ = io.WriteString(w, `{"code":"full","detail":"the box has no room left"}`)
