@@ -137,6 +137,10 @@ func (d *deposits) keep(ctx context.Context, box *openedBox, body io.Reader, siz
 		d.freeing.RLock()
 		done, err := box.Add(ctx, seen, size, words)
 		d.freeing.RUnlock()
+		if err != nil && seen.err != nil {
+			// The server ends a request whose body ends badly; that says less.
+			err = errors.Join(seen.err, err)
+		}
 		if !errors.Is(err, outbox.ErrFull) || ctx.Err() != nil {
 			return done, err
 		}
@@ -279,8 +283,9 @@ func (m *moving) rest() {
 // told by io.ErrUnexpectedEOF: who cuts it into blocks with io.ReadFull takes
 // that for the end of a short one, and reads on for ever.
 type counting struct {
-	r io.Reader
-	n int64
+	r   io.Reader
+	n   int64
+	err error // of the reader, but for its end
 }
 
 func (c *counting) Read(p []byte) (int, error) {
@@ -288,6 +293,9 @@ func (c *counting) Read(p []byte) (int, error) {
 	c.n += int64(n)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = outbox.ErrShort
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.err = err
 	}
 	return n, err
 }

@@ -466,7 +466,7 @@ func TestADamagedFolderKeepsNobodyFromServing(t *testing.T) {
 		Data: data, Budget: 64 * config.MiB, Log: DefaultConfig().Log, Admin: Admin{Listen: "127.0.0.1:0"},
 		Listen: FromFlags(Flags{Listen: "127.0.0.1:0"}).Listen, Site: oneSite(data, "http://127.0.0.1:1").Site, Deposits: usualDeposits,
 	})
-	resp, err := http.Get(box.url("/d/"))
+	resp, err := http.Get(box.url("/d/")) //nolint:forbidigo // the test has a limit
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -498,7 +498,7 @@ func TestKilledWhileDepositsComeIn(t *testing.T) {
 	check := func() {
 		t.Helper()
 		for _, k := range all {
-			resp, err := http.Get(box.url(k.path))
+			resp, err := http.Get(box.url(k.path)) //nolint:forbidigo // the test has a limit
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -591,7 +591,7 @@ func TestDepositsAreNotOfASitesName(t *testing.T) {
 	if got := get("box.school.example"); !strings.Contains(got, `"deposits"`) {
 		t.Errorf("under the box's name: %q", got)
 	}
-	resp, err := http.Get("http://" + box.Admin + "/d/")
+	resp, err := http.Get("http://" + box.Admin + "/d/") //nolint:forbidigo // the test has a limit
 	if err != nil {
 		t.Fatal(err)
 	}

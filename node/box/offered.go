@@ -182,7 +182,7 @@ func (d *deposits) bytes(w http.ResponseWriter, r *http.Request, box *openedBox,
 		http.Redirect(w, r, d.view(o).Path, http.StatusFound)
 		return
 	}
-	f, o, err := box.Outbox.Open(id)
+	f, o, err := box.Open(id)
 	if err != nil {
 		refuseDeposit(w, r, givenUp)
 		return

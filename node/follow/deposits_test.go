@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"preau/cache/block"
-	"preau/node/control/controltest"
 	"preau/replication/catalogue"
 	"preau/replication/outbox"
 )
@@ -160,28 +160,141 @@ func (s *fakeServers) serve(server string) http.Handler {
 }
 
 // taking runs fn with an outbox that brings its deposits to three servers.
-func taking(t *testing.T, s *fakeServers, fn func(box *outbox.Outbox, connected *atomic.Bool)) {
+func taking(t *testing.T, s *fakeServers, fn func(t *testing.T, box *outbox.Outbox, connected *atomic.Bool)) {
 	t.Helper()
-	box := newOutbox(t)
 	synctest.Test(t, func(t *testing.T) {
+		box := newOutbox(t)
 		p := newParents(nil)
 		var servers []catalogue.Server
 		for i := range 3 {
 			name := fmt.Sprintf("s%d", i+1)
 			servers = append(servers, catalogue.Server{Name: name})
-			p.open[name] = &way{rt: inProcess(s.serve(name))}
+			p.open[name] = &way{}
 		}
 		p.servers = servers
 		var connected atomic.Bool
 		connected.Store(true)
 		taker := newDepositTaker(p, "box-a", connected.Load, func() bool { return true })
+		taker.trip = func(to ranked, r *http.Request) (*http.Response, error) { return s.trip(to.name, r) }
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- box.Run(ctx, taker) }()
-		fn(box, &connected)
+		fn(t, box, &connected)
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+var errBroken = errors.New("the connection broke")
+
+// trip is a request without a network.
+func (s *fakeServers) trip(server string, r *http.Request) (resp *http.Response, err error) {
+	if r.Context().Err() != nil {
+		return nil, r.Context().Err()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			resp, err = nil, errBroken
+		}
+	}()
+	w := httptest.NewRecorder()
+	s.serve(server).ServeHTTP(w, r)
+	return w.Result(), nil
+}
+
+func has(t *testing.T, box *outbox.Outbox, id string) outbox.Deposit {
+	t.Helper()
+	d, err := box.Get(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// A deposit whose server breaks in the middle goes to another, whole.
+func TestADepositGoesToAnotherServerWhenItsOwnFails(t *testing.T) {
+	s := &fakeServers{blocks: map[string]map[block.Digest]bool{}}
+	dead, puts := "", 0
+	s.answer = func(server, what string) (int, string) {
+		if what == "put" {
+			if puts++; puts == 2 {
+				dead = server
+			}
+		}
+		if server == dead {
+			return -1, ""
+		}
+		return 0, ""
+	}
+	taking(t, s, func(t *testing.T, box *outbox.Outbox, _ *atomic.Bool) {
+		t.Helper()
+		d := addTo(t, box, "f", string(bytes.Repeat([]byte("0123456789abcdef"), 300<<10)))
+		<-time.After(time.Minute)
+		if got := has(t, box, d.ID); got.State != outbox.InRegion {
+			t.Errorf("%s %q", got.State, got.Waiting)
+		}
+		if len(s.commits) != 1 || s.commits[0] == dead || dead == "" || !s.blocks[s.commits[0]][d.List] {
+			t.Errorf("agreed on by %v, dead is %q", s.commits, dead)
+		}
+	})
+}
+
+func TestARefusalIsTheReasonThatADepositWaitsFor(t *testing.T) {
+	for name, tt := range map[string]struct {
+		what   string
+		status int
+		body   string
+		want   string
+	}{
+		"quota":    {"commit", 507, `{"code":"full","detail":"the school has too much waiting"}`, "the school has too much waiting"},
+		"all full": {"put", 507, `{"code":"full","detail":"the disk is full"}`, "the disk is full"},
+		"revoked":  {"missing", 403, ``, "403 Forbidden"},
+		"down":     {"missing", 500, ``, "the region can't be reached"},
+		"gone":     {"commit", 409, `{"code":"missing","detail":"3 blocks are not here"}`, "the region can't be reached"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &fakeServers{blocks: map[string]map[block.Digest]bool{}}
+			var well atomic.Bool
+			s.answer = func(_, what string) (int, string) {
+				if what == tt.what && !well.Load() {
+					return tt.status, tt.body
+				}
+				return 0, ""
+			}
+			taking(t, s, func(t *testing.T, box *outbox.Outbox, _ *atomic.Bool) {
+				t.Helper()
+				d := addTo(t, box, "f", "content")
+				<-time.After(time.Minute)
+				if got := has(t, box, d.ID); got.State != outbox.OnBox || got.Waiting != tt.want {
+					t.Errorf("%s %q, want %q", got.State, got.Waiting, tt.want)
+				}
+				well.Store(true)
+				<-time.After(time.Hour) // full servers are asked again
+				if got := has(t, box, d.ID); got.State != outbox.InRegion || got.Waiting != "" {
+					t.Errorf("it does not go on by itself: %s %q", got.State, got.Waiting)
+				}
+			})
+		})
+	}
+}
+
+// A long cut is no row of failures: a deposit goes on as soon as there is a line.
+func TestADepositGoesOnAsSoonAsThereIsALine(t *testing.T) {
+	s := &fakeServers{blocks: map[string]map[block.Digest]bool{}}
+	taking(t, s, func(t *testing.T, box *outbox.Outbox, connected *atomic.Bool) {
+		t.Helper()
+		connected.Store(false)
+		d := addTo(t, box, "f", "content")
+		<-time.After(24*time.Hour + time.Millisecond)
+		if got := has(t, box, d.ID); got.State != outbox.OnBox {
+			t.Errorf("without a line: %s", got.State)
+		}
+		connected.Store(true)
+		<-time.After(2 * connectedEvery)
+		if got := has(t, box, d.ID); got.State != outbox.InRegion {
+			t.Errorf("with a line: %s %q", got.State, got.Waiting)
 		}
 	})
 }

@@ -47,6 +47,7 @@ type depositTaker struct {
 	connected func() bool
 	busy      func() bool
 	few       chan struct{}
+	trip      func(to ranked, r *http.Request) (*http.Response, error)
 
 	mu   sync.Mutex
 	name string               // of the server that is stayed with
@@ -56,7 +57,8 @@ type depositTaker struct {
 func newDepositTaker(p *parents, box string, connected, busy func() bool) *depositTaker {
 	return &depositTaker{
 		parents: p, key: "deposits of " + box, connected: connected, busy: busy,
-		few: make(chan struct{}, besidePeople), full: make(map[string]time.Time),
+		trip: func(to ranked, r *http.Request) (*http.Response, error) { return to.rt.RoundTrip(r) },
+		few:  make(chan struct{}, besidePeople), full: make(map[string]time.Time),
 	}
 }
 
@@ -280,7 +282,7 @@ func (d *depositTaker) ask(ctx context.Context, to ranked, within time.Duration,
 		return nil, err
 	}
 	req.Header.Set("Content-Type", kind)
-	resp, err := to.rt.RoundTrip(req)
+	resp, err := d.trip(to, req)
 	if err != nil {
 		return nil, d.lost(ctx, to, err)
 	}
