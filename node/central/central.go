@@ -56,7 +56,6 @@ type Central struct {
 	key      ed25519.PrivateKey
 	members  []*enrol.Store
 	listener *wire.Listener
-	dialers  []*wire.Dialer
 }
 
 // Run makes a gateway and runs it until ctx ends.

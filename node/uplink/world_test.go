@@ -386,8 +386,12 @@ func (c *toward) RoundTrip(r *http.Request) (*http.Response, error) {
 // until waits for something that must come.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(time.Minute); !ok(); {
+		select {
+		case <-tick.C:
+		case <-end:
 			t.Fatalf("it never came: %s", what)
 		}
 	}

@@ -24,6 +24,9 @@ import (
 	"preau/replication/wire"
 )
 
+// device is how all that is not a node asks.
+var device = &http.Client{Timeout: time.Minute}
+
 // school is a box of a region in this process, and how devices reach it.
 type school struct {
 	name string
@@ -85,7 +88,7 @@ func (s *school) get(t *testing.T, path string) (status int, body []byte, header
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := device.Do(req)
 	if err != nil {
 		return 0, []byte(err.Error()), nil
 	}

@@ -63,7 +63,7 @@ func (g *gateway) put(t *testing.T, bucket, key string, body []byte) {
 			return err
 		}
 		req.Header.Set("Content-Type", "video/mp4")
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := device.Do(req)
 		if err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ func fetch(t *testing.T, url string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := device.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func TestAnObjectReachesADevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := device.Do(req)
 	if err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusNoContent {
 		t.Fatal(resp.Status, err)
 	}
@@ -196,7 +196,7 @@ func deposit(t *testing.T, b *school, name string, body []byte) string {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := device.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -156,9 +157,7 @@ func (c *Client) do(ctx context.Context, within time.Duration, method, path stri
 	if err != nil {
 		return err
 	}
-	for name, values := range h {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, h)
 	req.Header.Set("Accept-Encoding", "identity") // blocks are compressed or they are not
 	resp, err := c.rt.RoundTrip(req)
 	if err == nil {

@@ -120,7 +120,9 @@ func (s *Server) json(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // whoever asked is gone otherwise
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		s.log.Debug("an answer could not be sent", "err", err)
+	}
 }
 
 func (s *Server) serveAbout(w http.ResponseWriter, _ *http.Request, _ identity.Identity) error {

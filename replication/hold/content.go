@@ -45,6 +45,7 @@ type Cut struct {
 // 0 is not known: r is read to its end, and fails with ErrTooLarge if that is
 // further than a list can tell.
 func SplitContent(ctx context.Context, r io.Reader, size int64, put func(ctx context.Context, d block.Digest, p []byte) error) (Cut, error) {
+	r = whole{r}
 	if size >= 0 {
 		r = io.LimitReader(r, size+1) // one more shows that there is more
 	}

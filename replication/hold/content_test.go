@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/restic/chunker"
@@ -105,6 +106,17 @@ func TestSplitContentWantsTheWholeFile(t *testing.T) {
 		if !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("1000 bytes announced as %d: %v", size, err)
 		}
+	}
+	broken := func() io.Reader {
+		return io.MultiReader(bytes.NewReader(make([]byte, 3<<20)), iotest.ErrReader(io.ErrUnexpectedEOF))
+	}
+	for _, size := range []int64{-1, 4 << 20, hold.MaxContent + 1} {
+		if _, err := hold.SplitContent(t.Context(), broken(), size, put); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("a body that breaks off, announced as %d: %v", size, err)
+		}
+	}
+	if m, err := hold.Split(t.Context(), broken(), put); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a body that breaks off: %d bytes, %v", m.Length, err)
 	}
 	cut, err := hold.SplitContent(t.Context(), strings.NewReader(""), 0, put)
 	if err != nil || len(cut.Entries) != 0 {

@@ -26,6 +26,7 @@ func Split(ctx context.Context, r io.Reader, put func(ctx context.Context, d blo
 }
 
 func split(ctx context.Context, r io.Reader, limit int, put func(ctx context.Context, d block.Digest, p []byte) error) (block.Manifest, error) {
+	r = whole{r}
 	cut, err := pieces(ctx, limit, put, func(buf []byte) ([]byte, error) {
 		n, err := io.ReadFull(r, buf)
 		return buf[:n], err
@@ -39,6 +40,21 @@ func split(ctx context.Context, r io.Reader, limit int, put func(ctx context.Con
 	}
 	return m, nil
 }
+
+// whole is a reader whose own io.ErrUnexpectedEOF, which every body that is cut
+// off ends with, is not taken for the short read that ends a file.
+type whole struct{ r io.Reader }
+
+func (w whole) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errBrokenOff
+	}
+	return n, err
+}
+
+// errBrokenOff stands for io.ErrUnexpectedEOF until all have looked for that.
+var errBrokenOff = errors.New("the file breaks off")
 
 // pieces gives put what next returns, in the buffer that next is given or in
 // another, until next returns io.EOF or io.ErrUnexpectedEOF, with bytes or not.
@@ -59,7 +75,11 @@ func pieces(ctx context.Context, limit int, put func(ctx context.Context, d bloc
 	stop := func(err error) (Cut, error) {
 		cancel(err)
 		wg.Wait()
-		return Cut{}, fmt.Errorf("split: %w", context.Cause(ctx))
+		err = context.Cause(ctx)
+		if errors.Is(err, errBrokenOff) {
+			err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+		}
+		return Cut{}, fmt.Errorf("split: %w", err)
 	}
 	for i := 0; ; i++ {
 		var buf []byte

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -241,11 +242,7 @@ func (r *region) Commit(_ context.Context, d outbox.Deposit) error {
 func (r *region) all() map[string]outbox.Deposit {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := make(map[string]outbox.Deposit)
-	for id, d := range r.committed {
-		out[id] = d
-	}
-	return out
+	return maps.Clone(r.committed)
 }
 
 func TestDepositsReachTheRegion(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,7 +44,8 @@ func (o *Outbox) Run(ctx context.Context, region Region) error {
 			continue
 		}
 		o.met.sent.WithLabelValues("failed").Inc()
-		pause, why := sendAgain, "the region can't be reached"
+		var pause time.Duration
+		why := "the region can't be reached"
 		if refusal, no := errors.AsType[*Refusal](err); no {
 			pause, why = afterNo, refusal.Reason
 		} else {
@@ -60,9 +62,7 @@ func (o *Outbox) Run(ctx context.Context, region Region) error {
 // next is the oldest deposit that is due, or how long there is none.
 func (o *Outbox) next(later map[string]time.Time) (_ Deposit, wait time.Duration, ok bool) {
 	wait = lookEvery
-	list := o.List()
-	for i := len(list) - 1; i >= 0; i-- {
-		d := list[i]
+	for _, d := range slices.Backward(o.List()) {
 		if d.State != OnBox {
 			continue
 		}

@@ -257,24 +257,51 @@ func (b *Bulk) serve() {
 }
 
 // inFlightMost is how many requests are under way at once, if that is enough for
-// one on each connection: with blocks of 1 MiB it is what a cut can cost.
-const inFlightMost = 8
+// one on each connection: with blocks of 1 MiB it is what a cut can cost. Two or
+// three on one connection leave it no pause between answers.
+const (
+	inFlightMost = 6
+	depthMost    = 3
+)
 
-// free is the connection for the next request: the one with the least to do, of
-// these the one that brought most. The lock is held.
+// free is the connection for the next request, the first of those that wait: the
+// one that will be done with it first. It is nil if that would be one that is
+// full now: on a line where some connections are ten times as fast as others,
+// the last block of a file would else come long after the rest. The lock is held.
 func (b *Bulk) free() *lane {
-	var best *lane
-	usable := 0
+	var usable []*lane
+	underWay, fastest := 0, 0.0
 	for _, l := range b.lanes {
+		underWay += l.busy
 		if l.parked || l.dying || !l.conn.alive() {
 			continue
 		}
-		usable++
-		if best == nil || l.busy < best.busy || l.busy == best.busy && l.rate > best.rate {
-			best = l
+		usable = append(usable, l)
+		fastest = max(fastest, l.rate)
+	}
+	if underWay >= max(inFlightMost, len(usable)) {
+		return nil
+	}
+	var best *lane
+	var soonest float64
+	backlog, together := float64(len(b.waiting)), 0.0 // of the fast ones
+	for _, l := range usable {
+		rate := l.rate
+		if rate == 0 { // it may be as fast as any
+			rate = max(fastest, 1)
+		}
+		if rate > fastest/2 {
+			backlog += float64(l.busy)
+			together += rate
+		}
+		if l.busy >= depthMost {
+			continue
+		}
+		if done := float64(l.busy+1) / rate; best == nil || done < soonest {
+			best, soonest = l, done
 		}
 	}
-	if best == nil || best.busy >= max(1, inFlightMost/usable) {
+	if best == nil || soonest > backlog/together+1/max(fastest, 1) {
 		return nil
 	}
 	return best

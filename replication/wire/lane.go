@@ -23,10 +23,29 @@ type lane struct {
 	parked bool // gets nothing new, as the mode does not want it
 	dying  bool // given up, see Bulk.cut
 	heard  time.Time
-	rate   float64 // lately
-	seen   int64   // of bytes, at the last look
-	grown  time.Time
+	rate   float64 // bytes a second while it had something to do, lately
+	worked time.Duration
+	done   int64     // bytes, in worked
+	seen   int64     // of bytes, at the last look
 	idle   time.Time // parked since
+}
+
+// paceOver is the time over which a rate is taken. It is longer than a pause
+// between blocks, and shorter than most of what is fetched.
+const paceOver = 1500 * time.Millisecond
+
+// pace notes what came in a while. Bulk.mu is held.
+func (l *lane) pace(n int64, took time.Duration) {
+	if l.busy == 0 && n == 0 {
+		return
+	}
+	l.worked += took
+	l.done += n
+	if l.worked < paceOver {
+		return
+	}
+	l.rate = max(1, float64(l.done)/l.worked.Seconds())
+	l.worked, l.done = l.worked/2, l.done/2
 }
 
 // laneConn is a connection of either kind.
@@ -161,7 +180,7 @@ func (b *Bulk) dialLane(ctx context.Context, way Way) (*lane, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &lane{way: way, conn: &laneOfQUIC{quicConn: q}, heard: now, grown: now}, nil
+		return &lane{way: way, conn: &laneOfQUIC{quicConn: q}, heard: now}, nil
 	}
 	var below *countedConn
 	conn, err := b.inner.NewClientConn(context.WithValue(ctx, dialledKey{}, &below), "https", b.target.Address)
@@ -171,7 +190,7 @@ func (b *Bulk) dialLane(ctx context.Context, way Way) (*lane, error) {
 		}
 		return nil, refusal(err)
 	}
-	return &lane{way: way, conn: &laneOfTCP{ClientConn: conn, below: below}, heard: now, grown: now}, nil
+	return &lane{way: way, conn: &laneOfTCP{ClientConn: conn, below: below}, heard: now}, nil
 }
 
 // laneDial is how long a dial may take: two round trips by way of a satellite,

@@ -268,10 +268,11 @@ func (b *Bulk) answered(fresh *lane, now time.Time) {
 func (b *Bulk) listen(now time.Time, took time.Duration) {
 	awaited, newest := false, time.Time{}
 	for _, l := range b.lanes {
-		if n := l.bytes.Load(); n != l.seen {
-			l.rate += (float64(n-l.seen)/took.Seconds() - l.rate) / 16
+		n := l.bytes.Load()
+		l.pace(n-l.seen, took)
+		if n != l.seen {
 			b.carrying.add(l, n-l.seen, now)
-			l.seen, l.grown, l.heard = n, now, now
+			l.seen, l.heard = n, now
 		}
 		quiet, owed := l.conn.quiet(now)
 		if heard := now.Add(-quiet); heard.After(l.heard) {

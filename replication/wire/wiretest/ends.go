@@ -212,9 +212,11 @@ func (j Job) first(d *wire.Dialer, target wire.Target, r *Result) error {
 }
 
 func (j Job) bulk(d *wire.Dialer, target wire.Target, r *Result) (err error) {
-	b := d.Bulk(target)
+	var b *wire.Bulk
 	if j.TCP+j.QUIC > 0 {
 		b = d.FixedBulk(target, j.TCP, j.QUIC)
+	} else {
+		b = d.Bulk(target)
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	var got, whole, vain, failed atomic.Int64
