@@ -101,6 +101,7 @@ func boxesMain(path string) error {
 	}
 	for i, who := range b.Boxes {
 		dial := wire.DefaultDialConfig()
+		dial.QUIC = false // as a box's feed has it
 		dial.Silence = boxSilence
 		way, err := wire.NewDialer(who.credentialsFor(b.Region, root), dial)
 		if err != nil {

@@ -41,7 +41,7 @@ type keeper struct {
 }
 
 // boxHeap is the bound that the box's role sets on its heap.
-const boxHeap = 112 << 20
+const boxHeap = 88 << 20
 
 func readKeeper(spec string) (k keeper, log *slog.Logger, err error) {
 	debug.SetMemoryLimit(boxHeap)

@@ -29,7 +29,7 @@ import (
 
 // heapGoal is a soft bound on the Go heap: a box has little memory and needs it
 // for the page cache. Only unreferenced memory is given back sooner for it.
-const heapGoal = 112 << 20
+const heapGoal = 88 << 20
 
 // Box is a box that is ready to run.
 type Box struct {

@@ -41,7 +41,7 @@ func (g *Region) openCentre(keep func(func() error)) error {
 		return nil
 	}
 	target := wire.Target{Address: g.cfg.Central.Address, Role: identity.Central}
-	control, bulk := g.dialer.Transport(target), g.dialer.Bulk(target)
+	control, bulk := g.far.Transport(target), g.far.Bulk(target)
 	keep(control.Close)
 	keep(bulk.Close)
 	var err error

@@ -76,7 +76,8 @@ type Region struct {
 	repairer   *hold.Repairer
 	holdAPI    *http.ServeMux
 	enrolment  http.Handler
-	dialer     *wire.Dialer
+	dialer     *wire.Dialer // to the other servers
+	far        *wire.Dialer // to the centre
 	peers      *peers
 	listener   *wire.Listener
 	revoked    revoked
@@ -251,7 +252,14 @@ func (g *Region) openWire(ctx context.Context, me *enrol.Store, keep func(func()
 		return err
 	}
 	keep(g.listener.Close)
-	if g.dialer, err = wire.NewDialer(creds, wire.DefaultDialConfig()); err != nil {
+	// Servers stand near one another: QUIC would win every race there, and cost
+	// three times the CPU. The way to the centre is long.
+	near := wire.DefaultDialConfig()
+	near.QUIC = false
+	if g.dialer, err = wire.NewDialer(creds, near); err != nil {
+		return err
+	}
+	if g.far, err = wire.NewDialer(creds, wire.DefaultDialConfig()); err != nil {
 		return err
 	}
 	g.peers = newPeers(g.dialer)

@@ -132,6 +132,7 @@ func fetch(t *testing.T, url string) ([]byte, error) {
 }
 
 func TestAnObjectReachesADevice(t *testing.T) {
+	t.Parallel()
 	_, operator, g, b := withCentre(t)
 	film := make([]byte, 5<<20)
 	_, _ = rand.Read(film) // never fails
@@ -209,19 +210,32 @@ func deposit(t *testing.T, b *school, name string, body []byte) string {
 }
 
 func TestADepositReachesTheCentre(t *testing.T) {
+	t.Parallel()
+	deposited(t, func(*server) {}, func(*server) {})
+}
+
+// A box that lost all servers of its region comes back within a minute, so that
+// not all boxes come at once.
+func TestADepositWaitsForTheLine(t *testing.T) {
+	long(t)
+	deposited(t, func(s *server) { s.end(t) }, func(s *server) { run(t, s.cfg, "s1") })
+}
+
+// deposited adds a file between two events, and looks where it goes.
+func deposited(t *testing.T, before, after func(*server)) {
+	t.Helper()
 	s, operator, g, b := withCentre(t)
 	text := make([]byte, 9<<20)
 	_, _ = rand.Read(text) // never fails
-	// The line is cut: the region is away.
 	eventually(t, func() error { _, err := os.Stat(filepath.Join(b.cfg.Data, "deposits", "token")); return err })
-	s.end(t)
+	before(s)
 	id := deposit(t, b, "lecon.pdf", text)
 	if got, err := fetch(t, b.url+"/d/"+id+"/lecon.pdf"); err != nil || !bytes.Equal(got, text) {
 		t.Errorf("it can't be had in the school: %v", err)
 	}
-	run(t, s.cfg, "s1")
+	after(s)
 	var state struct{ State, Bucket, Key, Waiting string }
-	eventually(t, func() error {
+	within(t, 3*time.Minute, func() error {
 		raw, err := fetch(t, b.url+"/d/"+id)
 		if err == nil {
 			err = json.Unmarshal(raw, &state)

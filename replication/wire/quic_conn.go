@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -287,22 +286,3 @@ func (b *quicBody) Close() error {
 	defer b.done()
 	return b.ReadCloser.Close()
 }
-
-// unsent says that the server has done nothing about a request that failed, so
-// that it may be sent again whatever it is.
-func unsent(err error) bool {
-	if _, ok := errors.AsType[*dialError](err); ok {
-		return true
-	}
-	if remote, ok := errors.AsType[*http3.Error](err); ok && remote.Remote && remote.ErrorCode == http3.ErrCodeRequestRejected {
-		return true // RFC 9114 §4.1.1
-	}
-	// The library has no name for it.
-	return err != nil && strings.Contains(err.Error(), "http3: conn unusable")
-}
-
-// dialError is a failure to get a connection.
-type dialError struct{ err error }
-
-func (e *dialError) Error() string { return e.err.Error() }
-func (e *dialError) Unwrap() error { return e.err }

@@ -41,7 +41,7 @@ func (l *Listener) serveQUIC(ctx context.Context, handler http.Handler, stopping
 		ConnContext: q.arrive,
 		// Once handshakes pile up an address must prove that it is no forgery
 		// before anything is kept for it (RFC 9000 §8.1).
-		VerifySourceAddress: func(net.Addr) bool { return q.shaking.Load() >= int64(max(1, l.cfg.MaxHandshakes/4)) },
+		VerifySourceAddress: func(net.Addr) bool { return q.shaking.Load() >= int64(max(1, min(l.cfg.MaxHandshakes, mostShaking)/4)) },
 	}
 	if l.cfg.ResetKey != nil {
 		key := quic.StatelessResetKey(*l.cfg.ResetKey)
@@ -92,7 +92,7 @@ func (q *quicServer) arrive(ctx context.Context, _ *quic.ClientInfo) (context.Co
 		q.l.met.handshakes.WithLabelValues("crowded").Inc()
 		return nil, errCrowded
 	}
-	if q.shaking.Add(1) > int64(q.l.cfg.MaxHandshakes) {
+	if q.shaking.Add(1) > int64(min(q.l.cfg.MaxHandshakes, mostShaking)) {
 		q.shaking.Add(-1)
 		return crowded()
 	}
@@ -121,6 +121,11 @@ func (q *quicServer) arrive(ctx context.Context, _ *quic.ClientInfo) (context.Co
 	})
 	return context.WithValue(context.WithValue(ctx, keyLink, k), keyArrival, a), nil
 }
+
+// mostShaking is how many connections the library keeps for accept. It would
+// refuse others when the client takes its handshake for done already; refused at
+// the first packet, a client goes to TCP at once, where the system's queue is long.
+const mostShaking = 32
 
 var errCrowded = errors.New("too many connections")
 

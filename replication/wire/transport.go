@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -14,9 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/quic-go/quic-go"
-	"github.com/quic-go/quic-go/http3"
 )
 
 // Transport sends requests to one server. The host in their URL is ignored, and
@@ -192,30 +188,6 @@ func (t *Transport) send(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// again says whether a request that failed may be sent once more, and whether
-// that is worth it.
-func again(r *http.Request, err error, direct bool) bool {
-	for _, final := range []error{ErrRefused, ErrForeign, ErrRole} {
-		if errors.Is(err, final) {
-			return false
-		}
-	}
-	if unsent(err) {
-		_, dialled := errors.AsType[*dialError](err)
-		return !dialled || direct && errors.Is(err, errStale)
-	}
-	return repeatable(r) && lostConnection(err)
-}
-
-// repeatable is RFC 9110 §9.2.2.
-func repeatable(r *http.Request) bool {
-	switch r.Method {
-	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
-		return true
-	}
-	return false
-}
-
 // errStale marks that what was remembered of a way is wrong by now.
 var errStale = errors.New("the way that went well before does not any more")
 
@@ -301,193 +273,6 @@ func (t *Transport) watch(q *quicConn, answered <-chan struct{}) {
 	if _, owed := e.listen(q, time.Now()); owed && race.err == nil {
 		q.close()
 	}
-}
-
-// here is the place that the target is reached from, looked up now and then.
-func (t *Transport) here(ctx context.Context) (place, bool) {
-	t.mu.Lock()
-	p, fresh := t.place, time.Since(t.placed) < networkEvery
-	t.mu.Unlock()
-	if fresh {
-		return p, true
-	}
-	ctx, cancel := context.WithTimeout(ctx, t.dialer.cfg.DialTimeout)
-	defer cancel()
-	p = t.dialer.whereTo(ctx, t.target)
-	if ctx.Err() != nil {
-		return p, false
-	}
-	t.mu.Lock()
-	t.place, t.placed = p, time.Now()
-	t.mu.Unlock()
-	return p, true
-}
-
-// crowd is how many requests go over one QUIC connection before there is
-// another: a server takes 64, and each may last for days.
-const (
-	crowd     = 48
-	mostConns = 4
-)
-
-// choose finds the connection for a request, or nil for TCP.
-func (t *Transport) choose(ctx context.Context) (*quicConn, error) {
-	if q := t.standing(); q != nil {
-		return q, nil
-	}
-	p, ok := t.here(ctx)
-	if !ok {
-		return nil, &dialError{context.Cause(ctx)}
-	}
-	way, probe := t.dialer.ways.at(p, time.Now())
-	if probe {
-		t.background(func(ctx context.Context) { t.probe(ctx, p) })
-	}
-	if way == OverTCP {
-		return nil, nil
-	}
-	race := t.race(OverQUIC)
-	if race == nil {
-		return nil, net.ErrClosed
-	}
-	select {
-	case <-race.done:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	if race.err != nil {
-		return nil, race.err
-	}
-	if race.way == OverTCP {
-		return nil, nil
-	}
-	if q := t.standing(); q != nil {
-		return q, nil
-	}
-	return nil, &dialError{race.won.lost()} //nolint:contextcheck // it is the connection's own
-}
-
-// standing is the QUIC connection with the least to do, if one has room.
-func (t *Transport) standing() *quicConn {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var best *quicConn
-	least, alive := 0, t.quic[:0]
-	for _, q := range t.quic {
-		if q.conn.Context().Err() != nil {
-			continue
-		}
-		alive = append(alive, q)
-		if load := q.load(); q.alive() && (best == nil || load < least) {
-			best, least = q, load
-		}
-	}
-	clear(t.quic[len(alive):])
-	t.quic = alive
-	if best != nil && least >= crowd && len(alive) < mostConns {
-		return nil
-	}
-	return best
-}
-
-// background runs do until it is done or the transport is closed.
-func (t *Transport) background(do func(context.Context)) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		return false
-	}
-	t.doing.Go(func() { do(t.life) })
-	return true
-}
-
-// race begins a race, or joins the one under way. It is nil once the transport
-// is closed. It does not end with the request that began it: others may wait.
-func (t *Transport) race(first Way) *racing {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		return nil
-	}
-	if t.racing != nil {
-		return t.racing
-	}
-	race := &racing{done: make(chan struct{})}
-	t.racing = race
-	t.doing.Go(func() {
-		p, _ := t.here(t.life)
-		f, err := t.dialer.race(t.life, t.target, first, t.dialTCP)
-		if err != nil {
-			t.dialer.paths.failed(t.target, err)
-		} else {
-			t.dialer.ways.won(p, f.way(), time.Now())
-		}
-		t.mu.Lock()
-		t.racing = nil
-		race.way, race.won, race.err = f.way(), f.quic, err
-		var spare finish
-		switch {
-		case err != nil:
-		case t.closed:
-			spare = f
-		case f.quic != nil:
-			t.quic = append(t.quic, f.quic)
-		default:
-			spare.tcp = t.won
-			t.won, t.wonAt = f.tcp, time.Now()
-		}
-		t.mu.Unlock()
-		spare.give()
-		close(race.done)
-	})
-	return race
-}
-
-// probe finds out, with nobody waiting, whether QUIC works where it did not.
-func (t *Transport) probe(ctx context.Context, p place) {
-	q, err := t.dialer.dialQUIC(ctx, t.target)
-	if err != nil {
-		t.dialer.ways.won(p, OverTCP, time.Now())
-		return
-	}
-	t.dialer.ways.won(p, OverQUIC, time.Now())
-	t.mu.Lock()
-	closed := t.closed
-	if !closed {
-		t.quic = append(t.quic, q)
-	}
-	t.mu.Unlock()
-	if closed {
-		q.close()
-		<-q.ended
-	}
-}
-
-// refusedQUIC says that a server has no room, rather than that the way is closed.
-func refusedQUIC(err error) bool {
-	remote, ok := errors.AsType[*quic.TransportError](err)
-	return ok && remote.Remote
-}
-
-// quicLost is lostConnection of QUIC.
-func quicLost(err error) bool {
-	if app, ok := errors.AsType[*quic.ApplicationError](err); ok {
-		return app.ErrorCode != quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad)
-	}
-	_, idle := errors.AsType[*quic.IdleTimeoutError](err)
-	_, reset := errors.AsType[*quic.StatelessResetError](err)
-	return idle || reset || errors.Is(err, quic.ErrTransportClosed)
-}
-
-// lostConnection says that a connection ended under a request, rather than that
-// the other side is silent: that has cost its time already.
-func lostConnection(err error) bool {
-	for _, cause := range []error{syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED, io.EOF, io.ErrUnexpectedEOF} {
-		if errors.Is(err, cause) {
-			return true
-		}
-	}
-	return quicLost(err)
 }
 
 // reason finds out whether a connection that was closed before its first answer
