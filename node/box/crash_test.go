@@ -144,11 +144,11 @@ func TestKilledWhileFilling(t *testing.T) {
 // TestKilledWhileEvicting kills a box again and again while much more than it
 // may keep goes through it: five times as much, if there is time.
 func TestKilledWhileEvicting(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a longer one: make test-system runs it")
+	}
 	t.Parallel()
 	rounds, total := 5, int64(310<<20)
-	if testing.Short() { // half as much again, so that it evicts all the same
-		rounds, total = 2, 100<<20
-	}
 	rng := newRand(t)
 	o := newOrigin(t, 0)
 	cfg := oneSite(filepath.Join(t.TempDir(), "data"), o.url())

@@ -235,7 +235,7 @@ func deposited(t *testing.T, before, after func(*server)) {
 	}
 	after(s)
 	var state struct{ State, Bucket, Key, Waiting string }
-	within(t, 3*time.Minute, func() error {
+	patiently(t, 3*time.Minute, func() error {
 		raw, err := fetch(t, b.url+"/d/"+id)
 		if err == nil {
 			err = json.Unmarshal(raw, &state)

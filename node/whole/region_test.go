@@ -134,11 +134,11 @@ func threeServers(t *testing.T, sites ...front.Site) (servers []*server, operato
 // eventually repeats fn until it returns nil.
 func eventually(t *testing.T, fn func() error) {
 	t.Helper()
-	within(t, time.Minute, fn)
+	patiently(t, time.Minute, fn)
 }
 
-// within is eventually for what takes its time.
-func within(t *testing.T, limit time.Duration, fn func() error) {
+// patiently is eventually for what takes its time.
+func patiently(t *testing.T, limit time.Duration, fn func() error) {
 	t.Helper()
 	var err error
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {

@@ -195,6 +195,9 @@ func TestAWeekAway(t *testing.T) {
 }
 
 func TestTooLongAwayTakesASnapshotAndDoubts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a longer one: make test-system runs it")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		v := newVillage(t, nil)
 		for i := range 100 {

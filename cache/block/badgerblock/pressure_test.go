@@ -136,11 +136,11 @@ func TestKill9UnderPressure(t *testing.T) {
 // TestBudgetLowered opens a store with less than it takes: it shrinks, also
 // where half of each segment is pinned, and loses nothing that is.
 func TestBudgetLowered(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a longer one: make test-system runs it")
+	}
 	t.Parallel() // it waits for the disk mostly
 	before, after, n := int64(64*mib), int64(48*mib), 180
-	if testing.Short() {
-		before, after, n = 36*mib, 30*mib, 95
-	}
 	cfg := testConfig(t.TempDir())
 	cfg.BudgetBytes = before
 	cfg.SegmentBytes = 2 * mib

@@ -256,12 +256,12 @@ func TestDiskShort(t *testing.T) {
 }
 
 func TestDiskSmallerThanBudget(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a longer one: make test-system runs it")
+	}
 	t.Parallel() // it waits for the disk mostly
 	const disk = 40 * mib
-	n := 50
-	if testing.Short() {
-		n = 35
-	}
+	const n = 50
 	cfg := testConfig(t.TempDir())
 	cfg.BudgetBytes = 256 * mib
 	cfg.SegmentBytes = 2 * mib

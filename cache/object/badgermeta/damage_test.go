@@ -33,6 +33,9 @@ func edit(t *testing.T, name string, fn func([]byte) []byte) {
 }
 
 func TestWhatIsMissingIsToldOf(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a longer one: make test-system runs it")
+	}
 	dir := t.TempDir()
 	s := mustOpen(t, dir)
 	for i := range 60 {

@@ -135,6 +135,9 @@ func TestOpenNeedsTheRoomThatBadgerTakes(t *testing.T) {
 
 // Whoever has opened the store must not see Badger write what it found.
 func TestOpenReturnsWhenAllIsWritten(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a longer one: make test-system runs it")
+	}
 	for _, c := range []struct {
 		name  string
 		logs  int
