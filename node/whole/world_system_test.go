@@ -18,6 +18,7 @@ import (
 
 	"preau/cache/block"
 	"preau/node/control"
+	"preau/replication/hold"
 )
 
 // world is a region of real processes, and what its first operator can do.
@@ -273,10 +274,19 @@ func (w *world) answers(t *testing.T, b *machine) {
 // holds reports whether all of a file's blocks lie in the server's folder, as
 // they were.
 func holds(s *machine, content []byte) error {
-	for n := 0; len(content) > 0; n++ {
-		part := content[:min(len(content), block.Size)]
-		content = content[len(part):]
-		name := block.Sum(part).String()
+	entries := []hold.Entry{{Digest: block.Sum(content), Length: len(content)}}
+	if len(content) > block.Size { // what is shorter is one block
+		cut, err := hold.SplitContent(context.Background(), bytes.NewReader(content), int64(len(content)),
+			func(context.Context, block.Digest, []byte) error { return nil })
+		if err != nil {
+			return err
+		}
+		entries = cut.Entries
+	}
+	for n, e := range entries {
+		part := content[:e.Length]
+		content = content[e.Length:]
+		name := e.Digest.String()
 		got, err := os.ReadFile(filepath.Join(s.data, "blocks", name[:2], name))
 		if err == nil && !bytes.Equal(got, part) {
 			err = errors.New("it is another one")
