@@ -128,7 +128,7 @@ func TestADamagedServerIsRefusedAndResets(t *testing.T) {
 			t.Errorf("%s: it lacks what was decided in its absence", tt.name)
 		}
 	}
-	within(t, 30*time.Second, func() error { return holds(s2, content) })
+	within(t, 2*time.Minute, func() error { return holds(s2, content) })
 	// With it as one half of a majority the region goes on.
 	w.servers[2].kill(t)
 	w.publish(t, "last.bin", "lessons", content[:1000])

@@ -105,7 +105,7 @@ func TestWrongTurnsAreExplained(t *testing.T) {
 		w.insist(t, &struct{}{}, "region", "remove", "s3")
 		content := w.bytes(10_000)
 		file := w.publish(t, "after.pdf", "lessons", content)
-		within(t, 30*time.Second, func() error { return w.has(box, file.URL, content) })
+		within(t, 2*time.Minute, func() error { return w.has(box, file.URL, content) })
 		h, err := w.status()
 		if err != nil || len(h.Servers) != 2 {
 			t.Errorf("%+v, %v", h.Servers, err)

@@ -109,6 +109,6 @@ func TestTheStoryOfTheReadme(t *testing.T) {
 	}
 	third := w.publish(t, "after.pdf", "lessons", short)
 	for _, b := range w.boxes {
-		within(t, 30*time.Second, func() error { return w.has(b, third.URL, short) })
+		within(t, 2*time.Minute, func() error { return w.has(b, third.URL, short) })
 	}
 }
