@@ -343,9 +343,23 @@ func TestSitesAreFetchedOnceForTheRegionAndPurgedEverywhere(t *testing.T) {
 	a, b := enrol(t, operator, "box-a", "0690001A", site), enrol(t, operator, "box-b", "0690002B", site)
 	a.run(t)
 	b.run(t)
+	// Both must know the same servers, and which sites each has: one that they
+	// learn of meanwhile is asked for its part.
 	eventually(t, func() error {
-		p, err := operator.Progress(t.Context(), 1)
-		if err == nil && p.Confirmed != 2 { // then they know the servers
+		ready := 0
+		for rec, err := range operator.Records(t.Context(), "servers") {
+			if err != nil {
+				return err
+			}
+			if v, ok := rec.Value.(map[string]any); ok && v["sites"] != nil {
+				ready++
+			}
+		}
+		if ready != 3 {
+			return fmt.Errorf("%d of 3 servers have said which sites they have", ready)
+		}
+		p, err := operator.Progress(t.Context(), operator.Index())
+		if err == nil && p.Confirmed != 2 {
 			err = fmt.Errorf("%+v", p)
 		}
 		return err

@@ -187,6 +187,12 @@ func (q *quicServer) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q.running.Add(1)
 		defer q.running.Add(-1)
+		// HTTP/3 does not say ahead that a request has no body, and a GET with a
+		// body of unknown length is nothing that a cache may answer. Nobody here
+		// sends one (RFC 9110 §9.3.1).
+		if r.ContentLength < 0 && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			r.Body, r.ContentLength = http.NoBody, 0
+		}
 		next.ServeHTTP(&timedWriter{ResponseWriter: w, ctl: http.NewResponseController(w), most: q.l.cfg.WriteTimeout}, r)
 	})
 }
