@@ -205,8 +205,7 @@ func TestEvictionKeepsToTheBudgetAndTellsTheTruth(t *testing.T) {
 		}
 	}
 	d.settle()
-	for range 2 {
-		kept, missing := 0, 0
+	count := func() (kept, missing int) {
 		for name, size := range sizes {
 			o := d.stored(name)
 			if o == nil {
@@ -220,6 +219,16 @@ func TestEvictionKeepsToTheBudgetAndTellsTheTruth(t *testing.T) {
 			if asked > 0 {
 				missing++
 			}
+		}
+		return kept, missing
+	}
+	for range 2 {
+		kept, missing := count()
+		// What went with a piece of the ring is struck off a moment after it.
+		for tries := 0; missing > kept/10 && tries < 4; tries++ {
+			time.Sleep(300 * time.Millisecond)
+			d.settle()
+			kept, missing = count()
 		}
 		if kept < 6 || kept == len(sizes) {
 			t.Errorf("%d of %d objects are kept", kept, len(sizes))
