@@ -204,6 +204,11 @@ func open(dir string, log *slog.Logger) (db *badger.DB, err error) {
 // much again. Digests and keys, most of what records hold, don't shrink anyway.
 // With three tables of level 0 at most they are never merged into one large.
 // Tables that were compressed by an earlier version stay readable.
+//
+// There is no cache of blocks: it would hold views of the mapped file, checked
+// once and never again. What the disk returns later, when the page was dropped
+// from memory, would be read unchecked, and a merge of tables that meets such a
+// block ends the process.
 func badgerOptions(dir string, log *slog.Logger) badger.Options {
 	o := badger.DefaultOptions(dir).
 		WithLogger(logger{log}).
@@ -220,7 +225,7 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		WithValueLogFileSize(1 << 20).
 		WithBaseTableSize(1 << 20).
 		WithNumCompactors(2).
-		WithBlockCacheSize(2 << 20).
+		WithBlockCacheSize(0).
 		WithCompression(options.None).
 		WithChecksumVerificationMode(options.OnBlockRead)
 	o.TableSizeMultiplier = 1

@@ -240,6 +240,7 @@ func TestCompressedTablesStayReadable(t *testing.T) {
 	for n := range 4 {
 		db, err := badger.Open(badgerOptions(dir, log).
 			WithCompression(options.Snappy).
+			WithBlockCacheSize(1 << 20). // Badger writes none without
 			WithBaseTableSize(2 << 20).
 			WithNumLevelZeroTablesStall(15).
 			WithNumLevelZeroTables(5))
