@@ -173,7 +173,7 @@ func (c *Cluster) StartRGW(ctx context.Context) error {
 func (c *Cluster) KillRGW() error { return c.kill("client.rgw.a") }
 
 // PauseRGW has radosgw do nothing, while its connections stay open.
-func (c *Cluster) PauseRGW() error { return c.signal("client.rgw.a", stop) }
+func (c *Cluster) PauseRGW() error { return c.pause("client.rgw.a") }
 
 // ResumeRGW has it go on.
 func (c *Cluster) ResumeRGW() error { return c.signal("client.rgw.a", resume) }

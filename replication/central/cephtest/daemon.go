@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -90,6 +91,48 @@ func (c *Cluster) signal(name string, s syscall.Signal) error {
 		return fmt.Errorf("signal %s: %w", name, err)
 	}
 	return nil
+}
+
+// pause stops a daemon and returns when each of its threads has stopped: the
+// signal alone lets those go on that are just running.
+func (c *Cluster) pause(name string) error {
+	if err := c.signal(name, stop); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	d := c.running[name]
+	c.mu.Unlock()
+	if d == nil {
+		return fmt.Errorf("%s does not run", name)
+	}
+	tasks := filepath.Join("/proc", strconv.Itoa(d.cmd.Process.Pid), "task", "*", "stat")
+	for late := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if stopped(tasks) {
+			return nil
+		}
+		if time.Now().After(late) {
+			return fmt.Errorf("%s has not stopped after 30 s", name)
+		}
+	}
+}
+
+// stopped tells if all the threads that these files of /proc stand for are.
+func stopped(tasks string) bool {
+	files, err := filepath.Glob(tasks)
+	if err != nil || len(files) == 0 {
+		return false
+	}
+	for _, file := range files {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread is gone
+		}
+		// The state follows the name, which may hold brackets and blanks.
+		if i := bytes.LastIndexByte(stat, ')'); i < 0 || i+2 >= len(stat) || stat[i+2] != 'T' {
+			return false
+		}
+	}
+	return true
 }
 
 // kill ends a daemon with SIGKILL and waits until it is gone.
