@@ -27,7 +27,7 @@ FUZZTIME ?= 30s
 # For instance -quick, -full, or -only herd,offline.
 BENCHFLAGS ?=
 
-.PHONY: help run build test test-system check bench fuzz clean
+.PHONY: help run build test test-system vet check bench fuzz clean
 
 help: ## say what there is
 	@echo "Préau: a cache for schools. A class downloads once."
@@ -43,18 +43,22 @@ run: ## see it work, on http://127.0.0.1:8080, with nothing installed but Go
 build: ## build ./bin/preau
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/preau ./cmd/preau
 
+# Without vet, which takes a tenth of the time on a fresh machine: `make vet`
+# has it all, for every build tag.
 test: ## run the tests, the long ones shortened; needs Go only
 	@$(if $(RACE),,echo "no C compiler found: the tests run without the race detector")
-	$(GO) test $(RACE) -short -timeout 10m ./...
+	$(GO) test -vet=off $(RACE) -short -timeout 10m ./...
 
 test-system: ## run the long tests, and those that need root or tools (see .ci/run)
 	@if [ -z "$(SYSTEM_DIRS)" ]; then echo "no tests with the build tag system were found"; exit 1; fi
 	$(GO) test -count=1 -timeout 20m $(filter-out $(SYSTEM_DIRS),$(LONG_DIRS))
 	$(GO) test -tags system -count=1 -timeout 30m $(SYSTEM_DIRS)
 
-check: ## vet, format, tests, lint and known vulnerabilities
+vet: ## look for mistakes that compile, under every build tag
 	$(GO) vet ./...
 	$(GO) vet -tags system,bench ./...
+
+check: vet ## vet, format, tests, lint and known vulnerabilities
 	@unformatted="$$(gofmt -l $$($(GO) list -f '{{.Dir}}' ./...))"; \
 	  if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi
 	@$(MAKE) --no-print-directory test
