@@ -167,7 +167,7 @@ func schools(codes []string) ([]identity.School, error) {
 func (g *Region) put(r *http.Request, fact catalogue.Fact) (control.Done, error) {
 	op, err := catalogue.NewPut(fact)
 	if err != nil {
-		return control.Done{}, err
+		return control.Done{}, invalid("%w", err) // facts are made of what was asked for
 	}
 	return g.do(r, fact.RecordID(), op)
 }

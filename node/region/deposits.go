@@ -1,6 +1,8 @@
 package region
 
 import (
+	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -148,20 +150,27 @@ func (g *Region) deposit(r *http.Request) (any, error) {
 	if err := central.CheckName(q.Filename); err != nil {
 		return nil, invalid("%w", err)
 	}
+	if q.Length < 0 {
+		return nil, invalid("a file of %d bytes", q.Length)
+	}
 	d := catalogue.Deposit{
 		ID: q.ID, School: peer.School, Box: string(peer.Name), Filename: q.Filename, ContentType: q.ContentType, Title: q.Title,
 		Description: q.Description, Collection: q.Collection, At: q.At.UTC(), Length: q.Length, SHA256: sum,
 	}
-	if old, there, err := get[catalogue.Deposit](g, catalogue.KindDeposit, q.ID); err != nil {
+	old, there, err := get[catalogue.Deposit](g, catalogue.KindDeposit, q.ID)
+	switch {
+	case err != nil:
 		return nil, err
-	} else if there && old.School == d.School && old.Box == d.Box && old.SHA256 == d.SHA256 && old.Filename == d.Filename {
+	case there && old.School == d.School && old.Box == d.Box && old.SHA256 == d.SHA256 && old.Length == d.Length && old.Filename == d.Filename:
 		return control.Done{ID: q.ID}, nil // an answer was lost
+	case there:
+		return nil, failure{http.StatusConflict, "taken", fmt.Errorf("there is another deposit of the id %s", q.ID)}
+	}
+	if err := g.depositRoom(d); err != nil {
+		return nil, err
 	}
 	digests, err := g.depositBlocks(r, q, &d)
 	if err != nil {
-		return nil, err
-	}
-	if err := g.depositRoom(d); err != nil {
 		return nil, err
 	}
 	if err := g.replicator.Ensure(r.Context(), digests, g.majority()); err != nil {
@@ -177,7 +186,7 @@ func (g *Region) deposit(r *http.Request) (any, error) {
 // depositBlocks reads the list of a deposit's blocks, all of which must be here.
 func (g *Region) depositBlocks(r *http.Request, q control.Deposit, d *catalogue.Deposit) ([]block.Digest, error) {
 	if q.Length == 0 {
-		return nil, nil
+		return nil, g.depositBytes(r.Context(), nil, d.SHA256)
 	}
 	var err error
 	if d.Manifest, err = block.ParseDigest(q.List); err != nil {
@@ -200,7 +209,31 @@ func (g *Region) depositBlocks(r *http.Request, q control.Deposit, d *catalogue.
 	if len(missing) > 0 {
 		return nil, failure{http.StatusConflict, "missing", errors.New(strconv.Itoa(len(missing)) + " blocks are not here: put them first")}
 	}
-	return digests, nil
+	return digests, g.depositBytes(r.Context(), entries, d.SHA256)
+}
+
+// depositBytes reads the file that blocks make. The centre keeps a file under
+// its digest: one that is announced with another's must not get so far that it
+// can be taken for that.
+func (g *Region) depositBytes(ctx context.Context, entries []hold.Entry, want block.Digest) error {
+	sum := sha256.New()
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p, err := g.readBlock(ctx, e.Digest)
+		if err != nil {
+			return failure{http.StatusConflict, "missing", fmt.Errorf("a block is not here any more: put it again (%w)", err)}
+		}
+		if len(p) != e.Length {
+			return failure{http.StatusUnprocessableEntity, "wrong_bytes", fmt.Errorf("block %s has %d bytes, the list says %d", e.Digest, len(p), e.Length)}
+		}
+		_, _ = sum.Write(p) // never fails
+	}
+	if block.Digest(sum.Sum(nil)) != want {
+		return failure{http.StatusUnprocessableEntity, "wrong_bytes", errors.New("the blocks do not make the file that was announced: its sha256 is another")}
+	}
+	return nil
 }
 
 // depositRoom bounds what one school has waiting for the centre.
@@ -215,8 +248,9 @@ func (g *Region) depositRoom(d catalogue.Deposit) error {
 	if err != nil {
 		return err
 	}
-	if limit := int64(g.cfg.Deposits); total > limit {
-		return failure{http.StatusInsufficientStorage, "full", fmt.Errorf("this school would have %d MiB waiting for the centre, and may have %d: the rest waits on its box", total>>20, limit>>20)}
+	// total may have passed what an int64 holds.
+	if limit := int64(g.cfg.Deposits); total > limit || d.Length > limit {
+		return failure{http.StatusInsufficientStorage, "full", fmt.Errorf("this school would have %d MiB waiting for the centre, and may have %d: the rest waits on its box", max(total, d.Length)>>20, limit>>20)}
 	}
 	return nil
 }

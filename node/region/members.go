@@ -198,7 +198,7 @@ func (g *Region) join(ctx context.Context, name string, q joining) (control.Done
 		Name: name, Address: q.Address, Sites: q.Sites, Reads: catalogue.MaxVersion,
 	})
 	if err != nil {
-		return control.Done{}, err
+		return control.Done{}, invalid("%w", err)
 	}
 	result, err := g.submit(ctx, "server/"+name, op)
 	return control.Done{ID: name, Index: result.Index}, err

@@ -43,7 +43,7 @@ func (g *Region) publish(r *http.Request) (any, error) {
 	}
 	op, err := catalogue.NewPut(res)
 	if err != nil {
-		return nil, err
+		return nil, invalid("%w", err)
 	}
 	done, err := g.do(r, res.ID, append(collection, op)...)
 	done.Copies = need
@@ -136,7 +136,7 @@ func (g *Region) collectionOps(q control.Publication) ([]catalogue.Op, error) {
 		}
 		op, err := catalogue.NewPut(catalogue.Collection{ID: q.Collection, Title: title})
 		if err != nil {
-			return nil, err
+			return nil, invalid("%w", err)
 		}
 		ops = append(ops, op)
 	}
@@ -144,7 +144,7 @@ func (g *Region) collectionOps(q control.Publication) ([]catalogue.Op, error) {
 		s := catalogue.Subscription{ID: "all." + q.Collection, Collection: q.Collection}
 		op, err := catalogue.NewPut(s)
 		if err != nil {
-			return nil, err
+			return nil, invalid("%w", err)
 		}
 		ops = append(ops, op)
 	}

@@ -75,12 +75,9 @@ func (g *gateway) put(t *testing.T, bucket, key string, body []byte) {
 	})
 }
 
-// withCentre is a region of one server, its gateway and a box.
-func withCentre(t *testing.T) (*server, *control.Client, *gateway, *school) {
+// founded is a region of one server.
+func founded(t *testing.T, cfg region.Config) (*server, *control.Client) {
 	t.Helper()
-	at, admin := freeAddress(t), freeAddress(t)
-	cfg := configOf(t)
-	cfg.Central.Address = at
 	if _, err := region.Found(t.Context(), cfg, region.Founding{Name: "Lyon", Server: "s1"}, logTo(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -90,8 +87,18 @@ func withCentre(t *testing.T) (*server, *control.Client, *gateway, *school) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = operator.Close() }) // only connections
+	return s, operator
+}
+
+// withCentre is a region of one server, its gateway and a box.
+func withCentre(t *testing.T) (*server, *control.Client, *gateway, *school) {
+	t.Helper()
+	at, admin := freeAddress(t), freeAddress(t)
+	cfg := configOf(t)
+	cfg.Central.Address = at
+	s, operator := founded(t, cfg)
 	var token control.Token
-	eventually(t, func() error {
+	eventually(t, func() (err error) {
 		token, err = operator.Token(t.Context(), control.TokenRequest{Role: "central"})
 		return err
 	})
