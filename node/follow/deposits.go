@@ -65,6 +65,7 @@ func (f *Follower) runDeposits(ctx context.Context) error {
 	wg.Go(func() { failed <- box.Run(ctx, region) })
 	again := time.NewTimer(0) // at once: what the copy holds already
 	defer again.Stop()
+	first := true
 	for {
 		select {
 		case <-ctx.Done():
@@ -74,17 +75,23 @@ func (f *Follower) runDeposits(ctx context.Context) error {
 		case <-f.added.behind:
 			again.Reset(learnAgain)
 		case <-again.C:
-			if err := f.learnDeposits(box); err != nil {
+			if err := f.learnDeposits(box, first); err != nil {
 				f.log.WarnContext(ctx, "deposits can't be told what became of them, and are told again", "err", err)
 				again.Reset(learnAgain)
+				continue
 			}
+			first = false
 		}
 	}
 }
 
-// learnDeposits tells the deposits of this box what the copy says of them.
-func (f *Follower) learnDeposits(box *outbox.Outbox) error {
+// learnDeposits tells the deposits of this box what the copy says of them. With
+// lost, it tells those too that the region agreed on and knows nothing of; one
+// that the feed has only not brought yet is agreed on once more, which changes
+// nothing.
+func (f *Follower) learnDeposits(box *outbox.Outbox, lost bool) error {
 	var news []catalogue.Deposit
+	whole := f.copy.Whole() // before it is read
 	err := f.copy.List(catalogue.KindDeposit, func(r catalogue.Record) bool {
 		if d, ok := f.ownDeposit(r); ok {
 			if _, err := box.Get(d.ID); err == nil {
@@ -97,8 +104,17 @@ func (f *Follower) learnDeposits(box *outbox.Outbox) error {
 		return fmt.Errorf("read what the region says of deposits: %w", err)
 	}
 	var errs []error
+	known := make(map[string]bool, len(news))
 	for _, d := range news {
+		known[d.ID] = true
 		errs = append(errs, tellDeposit(box, d))
+	}
+	if lost && whole {
+		for _, d := range box.List() {
+			if !known[d.ID] {
+				errs = append(errs, box.Forgotten(d.ID))
+			}
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -109,11 +125,12 @@ func (f *Follower) learnDeposit(r catalogue.Record) error {
 	if box == nil {
 		return nil // the copy has it, and is read when there is one
 	}
-	d, ok := f.ownDeposit(r)
-	if !ok {
-		return nil
+	var err error
+	if r.Kind == catalogue.KindDeposit && r.Deleted {
+		err = box.Forgotten(r.ID)
+	} else if d, ok := f.ownDeposit(r); ok {
+		err = tellDeposit(box, d)
 	}
-	err := tellDeposit(box, d)
 	if err != nil {
 		select {
 		case f.added.behind <- struct{}{}:

@@ -62,7 +62,7 @@ func TestDepositsLearnWhatBecameOfThem(t *testing.T) {
 	kept.Kept, kept.Bucket, kept.Key = true, "bucket", "school/early"
 	c.apply(t, record(t, kept))
 	f.Bring(box)
-	if err := f.learnDeposits(box); err != nil {
+	if err := f.learnDeposits(box, false); err != nil {
 		t.Fatal(err)
 	}
 	waiting := agreed(late)
@@ -86,6 +86,40 @@ func TestDepositsLearnWhatBecameOfThem(t *testing.T) {
 			t.Errorf("%s: %s %q %v, want %s %q", d.Filename, d.State, d.Waiting, err, want.state, want.waiting)
 		}
 	}
+}
+
+// A region that was set back may know nothing of deposits that it had agreed
+// on. Their boxes have them still, and bring them again.
+func TestADepositThatTheRegionHasLostIsBroughtAgain(t *testing.T) {
+	f, c := opened(t)
+	f.added = newBringing()
+	box := newOutbox(t)
+	lost, never, stays, safe := addTo(t, box, "gone", "a"), addTo(t, box, "never", "b"), addTo(t, box, "stays", "c"), addTo(t, box, "safe", "d")
+	f.Bring(box)
+	kept := agreed(safe)
+	kept.Kept, kept.Bucket, kept.Key = true, "bucket", "school/safe"
+	c.apply(t, record(t, agreed(lost)), record(t, agreed(stays)), record(t, kept))
+	if err := box.Learn(never.ID, outbox.InRegion, "", "", "", ""); err != nil {
+		t.Fatal(err)
+	}
+	state := func(of outbox.Deposit, want outbox.State) {
+		t.Helper()
+		if d, err := box.Get(of.ID); err != nil || d.State != want {
+			t.Errorf("%s: %s, %v, want %s", of.Filename, d.State, err, want)
+		}
+	}
+	state(lost, outbox.InRegion)
+	// The feed's next snapshot has neither of these two.
+	c.apply(t, gone(catalogue.KindDeposit, lost.ID), gone(catalogue.KindDeposit, safe.ID))
+	state(lost, outbox.OnBox)
+	state(never, outbox.InRegion) // the feed says nothing of what it never had
+	state(safe, outbox.InCentral)
+	if err := f.learnDeposits(box, true); err != nil { // as at a start
+		t.Fatal(err)
+	}
+	state(never, outbox.OnBox)
+	state(stays, outbox.InRegion)
+	state(safe, outbox.InCentral)
 }
 
 // fakeServers are servers of a region that keep blocks apart from one another,

@@ -136,6 +136,7 @@ type mirror interface {
 	OnChange(fn func(changes []catalogue.Record, upto feed.Seq))
 	Forget(upto feed.Seq) error
 	Doubt() time.Time
+	Whole() bool
 }
 
 // New opens what a box knows of its region. The error matches ErrAlone if it

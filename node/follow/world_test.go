@@ -112,6 +112,7 @@ func (c *fakeCopy) Changes(after feed.Seq, fn func(catalogue.Record, feed.Seq) b
 
 func (c *fakeCopy) OnChange(fn func([]catalogue.Record, feed.Seq)) { c.fns = append(c.fns, fn) }
 func (c *fakeCopy) Doubt() time.Time                               { return time.Time{} }
+func (c *fakeCopy) Whole() bool                                    { return true }
 
 func (c *fakeCopy) Forget(upto feed.Seq) error {
 	c.mu.Lock()

@@ -266,6 +266,27 @@ func (o *Outbox) Learn(id string, state State, bucket, key, etag, waiting string
 	return nil
 }
 
+// Forgotten tells that the region does not know a deposit that it had agreed on,
+// as when its servers had to be set back: it is brought again. One that the
+// centre keeps stays what it is.
+func (o *Outbox) Forgotten(id string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	d, ok := o.deposits[id]
+	if !ok || d.State != InRegion {
+		return nil
+	}
+	now := *d
+	now.State, now.Waiting, now.Sent = OnBox, "the region has lost it", 0
+	if err := o.write(now); err != nil {
+		return err
+	}
+	*d = now
+	o.tell()
+	o.Poke()
+	return nil
+}
+
 func rank(s State) int {
 	switch s {
 	case InRegion:
