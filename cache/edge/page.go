@@ -1,10 +1,7 @@
 package edge
 
 import (
-	"bytes"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"errors"
 	"html"
 	"html/template"
@@ -16,6 +13,7 @@ import (
 
 	"preau/cache/fill"
 	"preau/cache/object"
+	"preau/cache/page"
 	"preau/cache/rfc9111"
 	"preau/cache/upstream"
 )
@@ -28,16 +26,14 @@ const mostListed = 40
 //go:embed page.html
 var pageSource string
 
-//go:embed page.css
-var pageStyle string
+var pageFrame = page.Must(pageSource)
 
-var pageTemplate = template.Must(template.New("page").Parse(pageSource))
-
-// pagePolicy lets the error pages use their own style and nothing else.
-var pagePolicy = func() string {
-	sum := sha256.Sum256([]byte(pageStyle))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-}()
+// words are what a page says, in one language.
+type words struct {
+	page.Notice
+	Held string // above what is available
+	Home string // the name of a site's first page
+}
 
 // trouble is a kind of error that people are told about.
 type trouble int
@@ -48,50 +44,58 @@ const (
 	troubleUnknown                // no such site
 )
 
-// words are what a page says, in one language.
-type words struct {
-	Lang                           string
-	Title, Text, What, Held, Again string
-}
-
-var pageWords = map[string]map[trouble]words{
-	"fr": {
-		troubleOffline: {
-			Title: "Ce site n’est pas joignable pour le moment",
-			Text:  "La ligne de l’école vers ce site est coupée, et la boîte de l’école n’a pas cette page en réserve.",
-			What:  "Vous pouvez réessayer dans un moment : la page se chargera dès que la ligne sera revenue. Rien n’est cassé sur votre appareil.",
-			Held:  "Ce qui reste disponible ici, même sans ligne :", Again: "Réessayer",
+var pageWords = map[trouble]page.Both[words]{
+	troubleOffline: {
+		French: words{
+			Notice: page.Notice{
+				Title:  "Ce site n’est pas joignable pour le moment",
+				Text:   "La ligne de l’école vers ce site est coupée, et la boîte de l’école n’a pas cette page en réserve.",
+				Advice: "Vous pouvez réessayer dans un moment : la page se chargera dès que la ligne sera revenue. Rien n’est cassé sur votre appareil.",
+				Links:  []page.Link{{Label: "Réessayer"}},
+			},
+			Held: "Ce qui reste disponible ici, même sans ligne :", Home: "Page d’accueil",
 		},
-		troubleBroken: {
-			Title: "Le site n’a pas répondu",
-			Text:  "La ligne fonctionne, mais le site n’a pas envoyé cette page.",
-			What:  "Réessayez dans un moment. Si cela continue, signalez-le à la personne qui s’occupe de l’informatique de l’école.",
-			Held:  "Ce qui est disponible ici :", Again: "Réessayer",
-		},
-		troubleUnknown: {
-			Title: "Cette boîte ne connaît pas ce site",
-			Text:  "La boîte de l’école ne sert que les sites choisis pour elle, et celui-ci n’en fait pas partie.",
-			What:  "Vérifiez l’adresse.", Held: "", Again: "",
+		English: words{
+			Notice: page.Notice{
+				Title:  "This site cannot be reached at the moment",
+				Text:   "The school’s line to this site is down, and the school’s box does not have this page in store.",
+				Advice: "You can try again in a while: the page will load as soon as the line is back. Nothing is wrong with your device.",
+				Links:  []page.Link{{Label: "Try again"}},
+			},
+			Held: "What stays available here, even without the line:", Home: "Home page",
 		},
 	},
-	"en": {
-		troubleOffline: {
-			Title: "This site cannot be reached at the moment",
-			Text:  "The school’s line to this site is down, and the school’s box does not have this page in store.",
-			What:  "You can try again in a while: the page will load as soon as the line is back. Nothing is wrong with your device.",
-			Held:  "What stays available here, even without the line:", Again: "Try again",
+	troubleBroken: {
+		French: words{
+			Notice: page.Notice{
+				Title:  "Le site n’a pas répondu",
+				Text:   "La ligne fonctionne, mais le site n’a pas envoyé cette page.",
+				Advice: "Réessayez dans un moment. Si cela continue, signalez-le à la personne qui s’occupe de l’informatique de l’école.",
+				Links:  []page.Link{{Label: "Réessayer"}},
+			},
+			Held: "Ce qui est disponible ici :", Home: "Page d’accueil",
 		},
-		troubleBroken: {
-			Title: "The site did not answer",
-			Text:  "The line works, but the site did not send this page.",
-			What:  "Try again in a while. If it goes on, tell the person who looks after the school’s computers.",
-			Held:  "What is available here:", Again: "Try again",
+		English: words{
+			Notice: page.Notice{
+				Title:  "The site did not answer",
+				Text:   "The line works, but the site did not send this page.",
+				Advice: "Try again in a while. If it goes on, tell the person who looks after the school’s computers.",
+				Links:  []page.Link{{Label: "Try again"}},
+			},
+			Held: "What is available here:", Home: "Home page",
 		},
-		troubleUnknown: {
-			Title: "This box does not know this site",
-			Text:  "The school’s box serves only the sites chosen for it, and this is not one of them.",
-			What:  "Check the address.", Held: "", Again: "",
-		},
+	},
+	troubleUnknown: {
+		French: words{Notice: page.Notice{
+			Title:  "Cette boîte ne connaît pas ce site",
+			Text:   "La boîte de l’école ne sert que les sites choisis pour elle, et celui-ci n’en fait pas partie.",
+			Advice: "Vérifiez l’adresse.",
+		}},
+		English: words{Notice: page.Notice{
+			Title:  "This box does not know this site",
+			Text:   "The school’s box serves only the sites chosen for it, and this is not one of them.",
+			Advice: "Check the address.",
+		}},
 	},
 }
 
@@ -99,6 +103,7 @@ var pageWords = map[string]map[trouble]words{
 type listed struct {
 	Link template.HTMLAttr
 	Name string
+	path string // as it is stored
 }
 
 // link is the attribute that leads to path exactly as it is stored; the
@@ -162,7 +167,7 @@ func (x *exchange) held() []listed {
 	err := x.store.Objects().Listed(x.r.Context(), x.site.Name, func(o *object.Object) bool {
 		d := rfc9111.Decide(http.Header{}, response(o), now, x.site.Rules)
 		if o.Complete && o.Doubt != object.Invalidated && (d.Use == rfc9111.Fresh || d.MayServe(rfc9111.Disconnected, now)) {
-			out = append(out, listed{Link: link(x.prefix + o.Lists), Name: readable(o.Lists)})
+			out = append(out, listed{Link: link(x.prefix + o.Lists), Name: readable(lastOf(o.Lists)), path: o.Lists})
 		}
 		return len(out) < mostListed
 	})
@@ -172,64 +177,59 @@ func (x *exchange) held() []listed {
 	return out
 }
 
-// readable is a stored path as people read it.
-func readable(p string) string {
+// readable is a stored path, or its last part, as people read it.
+func readable(part string) string {
+	if name, err := url.PathUnescape(part); err == nil {
+		return name
+	}
+	return part
+}
+
+// lastOf is the last part of a path: a file, or a folder with its slash.
+func lastOf(p string) string {
 	base := path.Base(p)
 	if p != "/" && strings.HasSuffix(p, "/") {
 		base += "/"
 	}
-	if name, err := url.PathUnescape(base); err == nil {
-		return name
-	}
 	return base
+}
+
+// named calls the first page by its name, and those whose names would be the
+// same by where they are: links are often read without what stands around them.
+func named(held []listed, home string) []listed {
+	same := map[string]int{}
+	for _, l := range held {
+		same[l.Name]++
+	}
+	for i, l := range held {
+		switch {
+		case l.path == "/":
+			held[i].Name = home
+		case same[l.Name] > 1:
+			held[i].Name = readable(strings.TrimPrefix(l.path, "/"))
+		}
+	}
+	return held
 }
 
 // wantsPage reports whether the request comes from somebody who looks at a
 // page, and not from a script or a player.
 func wantsPage(r *http.Request) bool {
-	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.Contains(r.Header.Get("Accept"), "text/html")
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && page.Asked(r, "text/html") != ""
 }
 
 func writePage(w http.ResponseWriter, r *http.Request, status int, kind trouble, held []listed) {
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Vary", "Accept, Accept-Language")
-	h.Set("X-Content-Type-Options", "nosniff")
-	say := pageWords[language(r)][kind]
-	if !wantsPage(r) {
-		h.Set("Content-Type", "text/plain; charset=utf-8")
-		w.WriteHeader(status)
-		_, _ = w.Write([]byte(say.Title + ". " + say.Text + "\n")) // nobody to tell
-		return
-	}
-	var b bytes.Buffer
-	data := struct {
-		words
-		Style template.CSS
-		Items []listed
-	}{say, template.CSS(pageStyle), held}
-	data.Lang = language(r)
-	if err := pageTemplate.Execute(&b, data); err != nil {
-		http.Error(w, say.Title, status)
-		return
-	}
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", pagePolicy)
-	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // nobody to tell
-}
-
-// language picks French or English by Accept-Language (RFC 9110 §12.5.4);
-// French where the client has no preference: these are French schools.
-func language(r *http.Request) string {
-	best, lang := 0.0, "fr"
-	for item := range strings.SplitSeq(r.Header.Get("Accept-Language"), ",") {
-		tag, params, _ := strings.Cut(strings.TrimSpace(item), ";")
-		main, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(tag)), "-")
-		q := weight(params)
-		if (main == "fr" || main == "en") && q > best {
-			best, lang = q, main
+	w.Header().Set("Cache-Control", "no-store")
+	lang := page.Language(r)
+	say := pageWords[kind].In(lang)
+	if wantsPage(r) {
+		err := pageFrame.Write(w, r, page.Answer{Status: status, Lang: lang, Title: say.Title, Body: struct {
+			words
+			Items []listed
+		}{say, named(held, say.Home)}})
+		if err == nil {
+			return
 		}
 	}
-	return lang
+	say.Plain(w, r, status, lang)
 }

@@ -4,64 +4,80 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"encoding/json"
-	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"preau/cache/page"
 )
 
 //go:embed list.html
 var listSource string
 
-//go:embed list.css
-var listStyle string
+var listFrame = page.Must(listSource)
 
-var listTemplate = template.Must(template.New("list").Parse(listSource))
-
-var listPolicy = func() string {
-	sum := sha256.Sum256([]byte(listStyle))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-}()
-
-// words are what pages say, in one language.
+// words are what the list says, in one language.
 type words struct {
-	Lang, Title, Intro, Empty, Here, Partly, NotYet, Pinned, Other, More string
-	units                                                                [4]string
-	point                                                                string
+	Title, Intro, Empty, Here, Partly, NotYet, Other, More string
 }
 
-var pageWords = map[string]words{
-	"fr": {
-		Lang: "fr", Title: "Ressources de l’académie", Intro: "Ces documents sont publiés pour les écoles. Ceux qui sont sur cette boîte s’ouvrent même sans ligne.",
+var listWords = page.Both[words]{
+	French: words{
+		Title: "Ressources de l’académie", Intro: "Ces documents sont publiés pour les écoles. Ceux qui sont sur cette boîte s’ouvrent même sans ligne.",
 		Empty: "Rien n’est publié pour le moment.", Here: "sur cette boîte", Partly: "en partie sur cette boîte", NotYet: "pas encore sur cette boîte",
-		Pinned: "gardé", Other: "Autres", More: "La suite de la liste",
-		units: [4]string{"octets", "Ko", "Mo", "Go"}, point: ",",
+		Other: "Autres", More: "La suite de la liste",
 	},
-	"en": {
-		Lang: "en", Title: "Resources of the region", Intro: "These documents are published for schools. Those on this box open even without the line.",
+	English: words{
+		Title: "Resources of the region", Intro: "These documents are published for schools. Those on this box open even without the line.",
 		Empty: "Nothing is published at the moment.", Here: "on this box", Partly: "partly on this box", NotYet: "not yet on this box",
-		Pinned: "kept", Other: "Others", More: "More of the list",
-		units: [4]string{"bytes", "KB", "MB", "GB"}, point: ".",
+		Other: "Others", More: "More of the list",
 	},
 }
 
-var troubles = map[string]map[int]string{
-	"fr": {
-		http.StatusNotFound: "Ce document n’existe pas ici.", http.StatusGone: "Ce document n’est plus publié.",
-		http.StatusGatewayTimeout: "Ce document n’est pas encore sur la boîte de l’école, et la ligne ne permet pas de le chercher maintenant. Réessayez plus tard.",
-		0:                         "Ce document ne peut pas être envoyé maintenant.",
+// links lead on from a trouble; again is of those that pass.
+type links struct{ all, again page.Link }
+
+var troubleLinks = page.Both[links]{
+	French:  links{all: page.Link{To: Prefix, Label: "Toutes les ressources"}, again: page.Link{Label: "Réessayer"}},
+	English: links{all: page.Link{To: Prefix, Label: "All resources"}, again: page.Link{Label: "Try again"}},
+}
+
+// troubles are what is said for a status; 0 is any other.
+var troubles = map[int]page.Both[page.Notice]{
+	http.StatusNotFound: {
+		French:  page.Notice{Title: "Ce document n’existe pas ici", Advice: "L’adresse est peut-être incomplète : cherchez-le dans la liste."},
+		English: page.Notice{Title: "There is no such document here", Advice: "The address may be cut short: look for it in the list."},
 	},
-	"en": {
-		http.StatusNotFound: "There is no such document here.", http.StatusGone: "This document is no longer published.",
-		http.StatusGatewayTimeout: "This document is not yet on the school’s box, and the line does not let it be fetched now. Try again later.",
-		0:                         "This document cannot be sent now.",
+	http.StatusGone: {
+		French:  page.Notice{Title: "Ce document n’est plus publié", Advice: "Une version plus récente est peut-être dans la liste."},
+		English: page.Notice{Title: "This document is no longer published", Advice: "There may be a newer one in the list."},
+	},
+	http.StatusGatewayTimeout: {
+		French: page.Notice{
+			Title:  "Ce document n’est pas encore sur la boîte de l’école",
+			Text:   "La ligne ne permet pas de le chercher maintenant.",
+			Advice: "Réessayez plus tard. Rien n’est cassé sur votre appareil.",
+		},
+		English: page.Notice{
+			Title:  "This document is not yet on the school’s box",
+			Text:   "The line does not let it be fetched now.",
+			Advice: "Try again later. Nothing is wrong with your device.",
+		},
+	},
+	0: {
+		French: page.Notice{
+			Title:  "Ceci ne peut pas être envoyé maintenant",
+			Advice: "Réessayez dans un moment. Si cela continue, signalez-le à la personne qui s’occupe de l’informatique de l’école.",
+		},
+		English: page.Notice{
+			Title:  "This cannot be sent now",
+			Advice: "Try again in a while. If it goes on, tell the person who looks after the school’s computers.",
+		},
 	},
 }
 
@@ -84,6 +100,14 @@ type listed struct {
 	Size, Where string `json:"-"`
 }
 
+// Hreflang is the language that a link can name: just one.
+func (l listed) Hreflang() string {
+	if strings.ContainsAny(l.Language, ", ") {
+		return ""
+	}
+	return l.Language
+}
+
 type collection struct {
 	Name  string
 	Items []listed
@@ -92,9 +116,10 @@ type collection struct {
 func (s *Shelf) serveList(w http.ResponseWriter, r *http.Request) {
 	s.metrics.requests.WithLabelValues(resultList).Inc()
 	h := w.Header()
-	h.Set("Vary", "Accept, Accept-Language")
-	say := pageWords[languageOf(r)]
-	items, next, err := s.listing(r.Context(), r.URL.Query().Get("after"), say)
+	h.Set("Vary", page.Vary)
+	lang := page.Language(r)
+	say := listWords.In(lang)
+	items, next, err := s.listing(r.Context(), r.URL.Query().Get("after"), lang)
 	if err != nil {
 		s.log.WarnContext(r.Context(), "what is published can't be listed", "err", err)
 		s.refuse(w, r, http.StatusServiceUnavailable)
@@ -103,26 +128,25 @@ func (s *Shelf) serveList(w http.ResponseWriter, r *http.Request) {
 	if next != "" {
 		next = Prefix + "?" + url.Values{"after": {next}}.Encode()
 	}
-	var b bytes.Buffer
-	if accepts(r, "application/json") {
-		h.Set("Content-Type", "application/json")
-		err = json.NewEncoder(&b).Encode(page{Items: items, More: next != "", Next: next})
-	} else {
-		h.Set("Content-Type", "text/html; charset=utf-8")
-		h.Set("Content-Language", say.Lang)
-		h.Set("Content-Security-Policy", listPolicy)
-		err = listTemplate.Execute(&b, struct {
+	if page.Asked(r, "text/html", "application/json") != "application/json" { // people first
+		err = listFrame.Write(w, r, page.Answer{Status: http.StatusOK, Lang: lang, Title: say.Title, Body: struct {
 			words
-			Style       template.CSS
 			Collections []collection
 			Next        string
-		}{say, template.CSS(listStyle), byCollection(items, say.Other), next})
+		}{say, byCollection(items, say.Other), next}})
+		if err != nil {
+			s.log.WarnContext(r.Context(), "the list can't be made", "err", err)
+			s.refuse(w, r, http.StatusInternalServerError)
+		}
+		return
 	}
-	if err != nil {
+	var b bytes.Buffer
+	if err := json.NewEncoder(&b).Encode(part{Items: items, More: next != "", Next: next}); err != nil {
 		s.log.WarnContext(r.Context(), "the list can't be made", "err", err)
 		s.refuse(w, r, http.StatusInternalServerError)
 		return
 	}
+	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
@@ -130,8 +154,8 @@ func (s *Shelf) serveList(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// page is a part of the list as scripts see it.
-type page struct {
+// part is a part of the list as scripts see it.
+type part struct {
 	Items []listed `json:"items"`
 	More  bool     `json:"more"`
 	Next  string   `json:"next,omitempty"` // where the rest is
@@ -139,7 +163,7 @@ type page struct {
 
 // listing describes the items after a position, those of one page in the order
 // of people's words, and tells the position of the next page.
-func (s *Shelf) listing(ctx context.Context, after string, say words) (out []listed, next string, err error) {
+func (s *Shelf) listing(ctx context.Context, after string, lang page.Lang) (out []listed, next string, err error) {
 	items, next, err := s.cat.Page(ctx, after, s.cfg.Page)
 	if err != nil {
 		return nil, "", err
@@ -147,6 +171,7 @@ func (s *Shelf) listing(ctx context.Context, after string, say words) (out []lis
 	slices.SortFunc(items, func(a, b Item) int {
 		return cmp.Or(cmp.Compare(a.Collection, b.Collection), cmp.Compare(a.Title, b.Title), cmp.Compare(a.ID, b.ID))
 	})
+	say := listWords.In(lang)
 	out = make([]listed, 0, len(items))
 	for _, it := range items {
 		if it.validateWords() != nil {
@@ -155,7 +180,7 @@ func (s *Shelf) listing(ctx context.Context, after string, say words) (out []lis
 		l := listed{
 			ID: it.ID, Collection: it.Collection, Title: cmp.Or(it.Title, it.Filename), Path: it.Path(), ContentType: it.ContentType,
 			Language: it.Language, Licence: it.Licence, Bytes: it.Length, State: "absent",
-			SHA256: it.SHA256.String(), Modified: it.ModTime, Size: say.size(it.Length), Where: say.NotYet,
+			SHA256: it.SHA256.String(), Modified: it.ModTime, Size: page.Size(it.Length, lang), Where: say.NotYet,
 		}
 		if state, err := s.StateOf(it); err == nil {
 			l.HeldBytes, l.Pinned = state.Held, state.Pinned
@@ -184,63 +209,17 @@ func byCollection(items []listed, other string) []collection {
 	return out
 }
 
-// size writes a number of bytes as people read it.
-func (w words) size(n int64) string {
-	unit, v := 0, float64(n)
-	for v >= 1000 && unit < len(w.units)-1 {
-		v /= 1000
-		unit++
-	}
-	digits := 0
-	if unit > 0 && v < 10 {
-		digits = 1
-	}
-	return strings.Replace(strconv.FormatFloat(v, 'f', digits, 64), ".", w.point, 1) + " " + w.units[unit]
-}
-
 func writeTrouble(w http.ResponseWriter, r *http.Request, status int) {
-	text, ok := troubles[languageOf(r)][status]
+	lang := page.Language(r)
+	both, ok := troubles[status]
 	if !ok {
-		text = troubles[languageOf(r)][0]
+		both = troubles[0]
 	}
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(text)+1)) // the handler may go on after it
-	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write([]byte(text + "\n")) // nobody to tell
+	say, to := both.In(lang), troubleLinks.In(lang)
+	if status >= http.StatusInternalServerError {
+		say.Links = append(say.Links, to.again)
 	}
-}
-
-func accepts(r *http.Request, kind string) bool {
-	for _, v := range r.Header.Values("Accept") {
-		for item := range strings.SplitSeq(v, ",") {
-			name, _, _ := strings.Cut(item, ";")
-			switch strings.ToLower(strings.TrimSpace(name)) {
-			case kind:
-				return true
-			case "text/html":
-				return false // people first
-			}
-		}
-	}
-	return false
-}
-
-// languageOf picks French or English by Accept-Language (RFC 9110 §12.5.4).
-func languageOf(r *http.Request) string {
-	best, lang := 0.0, "fr"
-	for item := range strings.SplitSeq(r.Header.Get("Accept-Language"), ",") {
-		tag, params, _ := strings.Cut(strings.TrimSpace(item), ";")
-		main, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(tag)), "-")
-		q := 1.0
-		if v, ok := strings.CutPrefix(strings.TrimSpace(params), "q="); ok {
-			q, _ = strconv.ParseFloat(v, 64) //nolint:errcheck // what is no number counts as 0
-		}
-		if (main == "fr" || main == "en") && q > best {
-			best, lang = q, main
-		}
-	}
-	return lang
+	say.Links = append(say.Links, to.all)
+	w.Header().Set("Cache-Control", "no-store")
+	say.Write(w, r, status, lang)
 }

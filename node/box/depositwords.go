@@ -1,18 +1,14 @@
 package box
 
 import (
-	"bytes"
 	"cmp"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"fmt"
-	"html/template"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
+	"preau/cache/page"
 	"preau/node/control"
 	"preau/replication/outbox"
 )
@@ -20,15 +16,7 @@ import (
 //go:embed deposits.html
 var depositSource string
 
-//go:embed deposits.css
-var depositStyle string
-
-var depositTemplate = template.Must(template.New("deposits").Parse(depositSource))
-
-var depositPolicy = func() string {
-	sum := sha256.Sum256([]byte(depositStyle))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-}()
+var depositFrame = page.Must(depositSource)
 
 // trouble is why something about a deposit was not done: for programs, and for
 // people in French and English.
@@ -62,124 +50,97 @@ var (
 func refuseDeposit(w http.ResponseWriter, r *http.Request, t trouble) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	h.Set("Vary", "Accept, Accept-Language")
+	h.Set("Vary", page.Vary)
 	if t.after > 0 {
 		h.Set("Retry-After", strconv.Itoa(t.after))
 	}
-	text := t.en
-	if tongueOf(r) == "fr" {
-		text = t.fr
-	}
-	if wantsPage(r) {
-		send(w, r, t.status, "text/plain; charset=utf-8", []byte(text+"\n"))
+	lang := page.Language(r)
+	text := page.Both[string]{French: t.fr, English: t.en}.In(lang)
+	if !wantsPage(r) {
+		writeJSON(w, r, t.status, control.Failure{Code: t.code, Detail: text})
 		return
 	}
-	writeJSON(w, r, t.status, control.Failure{Code: t.code, Detail: text})
+	say := depositTongues.In(lang)
+	page.Notice{Title: say.Refused, Text: text, Links: []page.Link{{To: depositPrefix, Label: say.All}}}.Write(w, r, t.status, lang)
 }
 
-// depositWords are what the list says, in one language.
+// depositWords are what people are told of deposits, in one language.
 type depositWords struct {
-	Lang, Title, Intro, Empty, More, Reason string
-	where                                   map[outbox.State]string
-	units                                   [4]string
-	point, day                              string
+	Title, Intro, Empty, More, Reason, Refused, All, Gone string
+	where                                                 map[outbox.State]string
+	part, day                                             string
 }
 
-var depositTongues = map[string]depositWords{
-	"fr": {
-		Lang: "fr", Title: "Fichiers déposés dans cette école", Empty: "Rien n’a été déposé pour le moment.", More: "La suite de la liste",
+var depositTongues = page.Both[depositWords]{
+	French: depositWords{
+		Title: "Fichiers déposés dans cette école", Empty: "Rien n’a été déposé pour le moment.", More: "La suite de la liste",
 		Intro: "Ce que cette école a déposé. Chaque fichier part vers la région, puis vers le centre, dès que la ligne le permet.", Reason: "En attente :",
+		Refused: "Ce n’est pas possible", All: "Les fichiers déposés", Gone: "plus sur cette boîte",
 		where: map[outbox.State]string{outbox.OnBox: "sur cette boîte", outbox.InRegion: "dans la région", outbox.InCentral: "au centre"},
-		units: [4]string{"octets", "Ko", "Mo", "Go"}, point: ",", day: "02/01/2006 15:04",
+		part:  " (%d %%)", day: "02/01/2006 15:04",
 	},
-	"en": {
-		Lang: "en", Title: "Files added in this school", Empty: "Nothing has been added yet.", More: "More of the list",
+	English: depositWords{
+		Title: "Files added in this school", Empty: "Nothing has been added yet.", More: "More of the list",
 		Intro: "What this school has added. Each file goes to the region and then to the centre as soon as the line allows.", Reason: "Waiting:",
+		Refused: "This is not possible", All: "The files added", Gone: "not on this box any more",
 		where: map[outbox.State]string{outbox.OnBox: "on this box", outbox.InRegion: "in the region", outbox.InCentral: "in the centre"},
-		units: [4]string{"bytes", "KB", "MB", "GB"}, point: ".", day: "2006-01-02 15:04",
+		part:  " (%d%%)", day: "2006-01-02 15:04",
 	},
 }
 
+// waitingFrench are the reasons to wait that a box and its region give most
+// often. Others stay as they are: the region may be of another version.
+var waitingFrench = map[string]string{
+	"this box belongs to no region yet":                       "cette boîte n’appartient encore à aucune région",
+	"the region can't be reached now; it goes on by itself":   "la région n’est pas joignable pour le moment ; l’envoi reprendra de lui-même",
+	"the region can't be reached":                             "la région n’est pas joignable",
+	"the region's servers can't reach the centre":             "les serveurs de la région n’atteignent pas le centre",
+	"the region's servers are looking for a part of the file": "les serveurs de la région cherchent une partie du fichier",
+}
+
+// depositItem is a deposit in words.
 type depositItem struct {
 	listedDeposit
 	Name, Size, When, Machine, Where string
+	Why, WhyLang                     string
 }
 
-func writeDepositPage(w http.ResponseWriter, r *http.Request, page depositList) {
-	say := depositTongues[tongueOf(r)]
-	items := make([]depositItem, 0, len(page.Deposits))
-	for _, d := range page.Deposits {
-		it := depositItem{
-			listedDeposit: d, Name: cmp.Or(d.Title, d.Filename), Size: say.size(d.Length), When: d.At.Local().Format(say.day),
-			Machine: d.At.Format(time.RFC3339), Where: say.where[d.State],
-		}
-		if d.State == outbox.OnBox && d.Sent > 0 && d.Sent < d.Length {
-			it.Where += fmt.Sprintf(" (%d %%)", d.Sent*100/d.Length)
-		}
-		items = append(items, it)
+func wordsFor(d listedDeposit, lang page.Lang) depositItem {
+	say := depositTongues.In(lang)
+	it := depositItem{
+		listedDeposit: d, Name: cmp.Or(d.Title, d.Filename), Size: page.Size(d.Length, lang), When: d.At.Local().Format(say.day),
+		Machine: d.At.Format(time.RFC3339), Where: say.where[d.State], Why: d.Waiting, WhyLang: string(page.English),
 	}
-	var b bytes.Buffer
-	err := depositTemplate.Execute(&b, struct {
+	if d.State == outbox.OnBox && d.Sent > 0 && d.Sent < d.Length {
+		it.Where += fmt.Sprintf(say.part, d.Sent*100/d.Length)
+	}
+	if !d.Here {
+		it.Where += " · " + say.Gone
+	}
+	if why, ok := waitingFrench[d.Waiting]; ok && lang == page.French {
+		it.Why, it.WhyLang = why, string(page.French)
+	}
+	return it
+}
+
+func writeDepositPage(w http.ResponseWriter, r *http.Request, list depositList) {
+	lang := page.Language(r)
+	items := make([]depositItem, 0, len(list.Deposits))
+	for _, d := range list.Deposits {
+		items = append(items, wordsFor(d, lang))
+	}
+	say := depositTongues.In(lang)
+	err := depositFrame.Write(w, r, page.Answer{Status: http.StatusOK, Lang: lang, Title: say.Title, Body: struct {
 		depositWords
-		Style template.CSS
 		Items []depositItem
 		Next  string
-	}{say, template.CSS(depositStyle), items, page.Next})
+	}{say, items, list.Next}})
 	if err != nil { // of values that always can be shown
 		refuseDeposit(w, r, depositFailed)
-		return
 	}
-	w.Header().Set("Content-Language", say.Lang)
-	w.Header().Set("Content-Security-Policy", depositPolicy)
-	send(w, r, http.StatusOK, "text/html; charset=utf-8", b.Bytes())
-}
-
-// size writes a number of bytes as people read it.
-func (w depositWords) size(n int64) string {
-	unit, v := 0, float64(n)
-	for v >= 1000 && unit < len(w.units)-1 {
-		v /= 1000
-		unit++
-	}
-	digits := 0
-	if unit > 0 && v < 10 {
-		digits = 1
-	}
-	return strings.Replace(strconv.FormatFloat(v, 'f', digits, 64), ".", w.point, 1) + " " + w.units[unit]
 }
 
 // wantsPage reports whether a person with a browser asks.
 func wantsPage(r *http.Request) bool {
-	for _, v := range r.Header.Values("Accept") {
-		for item := range strings.SplitSeq(v, ",") {
-			kind, _, _ := strings.Cut(item, ";")
-			switch strings.ToLower(strings.TrimSpace(kind)) {
-			case "text/html":
-				return true
-			case "application/json":
-				return false
-			}
-		}
-	}
-	return false
-}
-
-// tongueOf picks French or English by Accept-Language (RFC 9110 §12.5.4).
-func tongueOf(r *http.Request) string {
-	best, lang := 0.0, "fr"
-	for item := range strings.SplitSeq(r.Header.Get("Accept-Language"), ",") {
-		tag, params, _ := strings.Cut(strings.TrimSpace(item), ";")
-		main, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(tag)), "-")
-		q := 1.0
-		if v, ok := strings.CutPrefix(strings.TrimSpace(params), "q="); ok {
-			var err error
-			if q, err = strconv.ParseFloat(v, 64); err != nil {
-				q = 0
-			}
-		}
-		if (main == "fr" || main == "en") && q > best {
-			best, lang = q, main
-		}
-	}
-	return lang
+	return page.Asked(r, "text/html", "application/json") == "text/html"
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"preau/cache/page"
 	"preau/replication/outbox"
 )
 
@@ -95,20 +96,20 @@ func (d *deposits) list(w http.ResponseWriter, r *http.Request, box *openedBox) 
 			}
 		}
 	}
-	page := depositList{Deposits: []listedDeposit{}}
+	shown := depositList{Deposits: []listedDeposit{}}
 	for i, o := range all {
 		if i == depositPage {
-			page.Next = depositPrefix + "?" + url.Values{"after": {all[i-1].ID}}.Encode()
+			shown.Next = depositPrefix + "?" + url.Values{"after": {all[i-1].ID}}.Encode()
 			break
 		}
-		page.Deposits = append(page.Deposits, d.view(o))
+		shown.Deposits = append(shown.Deposits, d.view(o))
 	}
-	w.Header().Set("Vary", "Accept, Accept-Language")
+	w.Header().Set("Vary", page.Vary)
 	if r.URL.Query().Get("format") == "json" || !wantsPage(r) {
-		writeJSON(w, r, http.StatusOK, page)
+		writeJSON(w, r, http.StatusOK, shown)
 		return
 	}
-	writeDepositPage(w, r, page)
+	writeDepositPage(w, r, shown)
 }
 
 // state tells how far a deposit is, with ?wait=30s once it has changed from
