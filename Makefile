@@ -24,7 +24,8 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 FUZZTIME ?= 30s
 
-# For instance -quick, -full, or -only herd,offline.
+# For instance -quick, -full, or -only herd,offline (wire, central-ceph, delta,
+# region, …: an unknown name lists all).
 BENCHFLAGS ?=
 
 .PHONY: help run build test test-system vet check bench fuzz clean

@@ -16,7 +16,7 @@ import (
 var ( // flags after `go test -tags bench ./node/bench`
 	quickFlag = flag.Bool("quick", false, "small files and few rounds, for a look: at most 5 minutes, and RESULTS.md is left alone")
 	fullFlag  = flag.Bool("full", false, "a store of 5 GiB instead of 1 GiB")
-	onlyFlag  = flag.String("only", "", "comma-separated scenarios: herd,ranges,aborts,death,revalidation,offline,throughput,store,region or region-boxes,region-million,region-writes")
+	onlyFlag  = flag.String("only", "", "comma-separated scenarios: herd,ranges,aborts,death,revalidation,offline,throughput,store,wire or wire-goodput,wire-blocked,wire-cut,wire-cpu,central-ceph,delta,region or region-boxes,region-million,region-writes")
 	peersFlag = flag.String("peers", "", "comma-separated beginnings of peers' names: préau,nginx,Varnish")
 	boxesFlag = flag.Int("boxes", 0, "how many boxes follow the region, if not as many as the scale says")
 	profFlag  = flag.String("profiles", "", "folder for CPU and memory profiles of the region's servers")
@@ -39,13 +39,13 @@ func TestMain(m *testing.M) {
 
 // scenario is one section of the results, measured peer by peer or all at once.
 type scenario struct {
-	key    string
-	title  string
-	notes  []string
-	head   []string
-	region bool // has no peers
-	each   func(t *testing.T, p peer, out *table)
-	all    func(t *testing.T, out *table)
+	key   string
+	title string
+	notes []string
+	head  []string
+	alone bool // has no peers
+	each  func(t *testing.T, p peer, out *table)
+	all   func(t *testing.T, out *table)
 }
 
 // TestPeers is `make bench`: every scenario, every peer, one report.
@@ -61,7 +61,7 @@ func TestPeers(t *testing.T) {
 		b.scale.region.boxes = *boxesFlag
 	}
 	b.report = &report{command: command(), scale: b.scale.name, began: time.Now()}
-	if slices.ContainsFunc(b.scenarios(), func(s scenario) bool { return chosen(*onlyFlag, s.key) && !s.region }) {
+	if slices.ContainsFunc(b.scenarios(), func(s scenario) bool { return chosen(*onlyFlag, s.key) && !s.alone }) {
 		b.gather(t)
 	}
 	complete := *peersFlag == "" && !*quickFlag && *boxesFlag == 0

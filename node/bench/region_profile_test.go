@@ -29,11 +29,11 @@ func (s *regionStage) profile(ctx context.Context, name string, long time.Durati
 		all.Go(func() {
 			for _, path := range []string{fmt.Sprintf("profile?seconds=%.0f", max(1, long.Seconds())), "heap", "goroutine"} {
 				kind, _, _ := strings.Cut(path, "?")
-				if err := m.keep(ctx, "debug/pprof/"+path, filepath.Join(*profFlag, name+"-"+m.name+"-"+kind+".pb.gz")); err != nil {
+				if err := keep(ctx, m.cfg.Admin.Listen, "debug/pprof/"+path, filepath.Join(*profFlag, name+"-"+m.name+"-"+kind+".pb.gz")); err != nil {
 					fmt.Fprintf(os.Stderr, "profile of %s: %v\n", m.name, err)
 				}
 			}
-			if err := m.keep(ctx, "metrics", filepath.Join(*profFlag, name+"-"+m.name+"-metrics.txt")); err != nil {
+			if err := keep(ctx, m.cfg.Admin.Listen, "metrics", filepath.Join(*profFlag, name+"-"+m.name+"-metrics.txt")); err != nil {
 				fmt.Fprintf(os.Stderr, "metrics of %s: %v\n", m.name, err)
 			}
 		})
@@ -41,8 +41,9 @@ func (s *regionStage) profile(ctx context.Context, name string, long time.Durati
 	return all.Wait
 }
 
-func (m *regionServer) keep(ctx context.Context, path, file string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.cfg.Admin.Listen+"/"+path, nil)
+// keep writes what an operator's face answers into a file.
+func keep(ctx context.Context, admin, path, file string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/"+path, nil)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,7 @@ type regionStage struct {
 	operator  *control.Client
 	authority *enrol.Authority
 	way       *wire.Dialer // as another server
+	change    func(*region.Config)
 }
 
 type regionServer struct {
@@ -54,8 +55,12 @@ type regionServer struct {
 // regionStage founds a region and has n-1 servers join it. Everything is taken
 // down when the subtest ends.
 func (b *bench) regionStage(t *testing.T, n int) *regionStage {
+	return b.regionStageWith(t, n, func(*region.Config) {})
+}
+
+func (b *bench) regionStageWith(t *testing.T, n int, change func(*region.Config)) *regionStage {
 	b.serial++
-	s := &regionStage{dir: filepath.Join(b.dir, fmt.Sprintf("region%03d", b.serial))}
+	s := &regionStage{change: change, dir: filepath.Join(b.dir, fmt.Sprintf("region%03d", b.serial))}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +120,7 @@ func (s *regionStage) config(name string) (region.Config, error) {
 	cfg.Data, cfg.Budget = filepath.Join(s.dir, name), 64*config.MiB
 	cfg.Listen, err1 = freeAddr()
 	cfg.Admin.Listen, err2 = freeAddr()
+	s.change(&cfg)
 	return cfg, errors.Join(err1, err2)
 }
 

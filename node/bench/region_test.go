@@ -55,19 +55,19 @@ func (b *bench) regionScenarios() []scenario {
 			notes: []string{"Three processes with a server each, which keep what they agree on with fsync; the boxes are in a fourth, each with a certificate and a connection of its own. " +
 				"They take every batch, and acknowledge within 1.5 s as real ones do, but keep nothing. A time counts from the operator's request. " +
 				"Memory is resident, mapped files included; CPU is that of the three servers together."},
-			head: head, region: true, all: b.benchRegionBoxes,
+			head: head, alone: true, all: b.benchRegionBoxes,
 		},
 		{
 			key: "region-million", title: fmt.Sprintf("A catalogue of %d entries", s.entries),
 			notes: []string{"One server, so that its time is its own. A restart counts from the start of the process until a new box has the first part of a snapshot. " +
 				"The snapshot's bytes are those of the records' ids and bodies alone, before compression. The boxes that take it are processes that keep what they get in Badger."},
-			head: head, region: true, all: b.benchRegionMillion,
+			head: head, alone: true, all: b.benchRegionMillion,
 		},
 		{
 			key: "region-writes", title: "What a region can decide",
 			notes: []string{fmt.Sprintf("Entries of one small change (a pin), %d submitters, %d rounds in turn, median. In the first rows three servers are in one process and talk TLS on loopback, with real fsync: "+
 				"first with a state machine that does nothing, which is what raft and its log can do, then with the catalogue in bbolt. In the last row the entries come one by one through the port of three servers in three processes, as another server hands them on.", submitters, s.rounds)},
-			head: head, region: true, all: b.benchRegionWrites,
+			head: head, alone: true, all: b.benchRegionWrites,
 		},
 	}
 }
@@ -80,6 +80,7 @@ func regionMain(args []string) (child bool) {
 	}
 	mains := map[string]func(string) error{
 		"server": serverMain, "boxes": boxesMain, "copy": copyMain, "follow": followMain, "writes": writesMain,
+		"central": centralMain,
 	}
 	role := strings.TrimPrefix(args[1], regionArgument)
 	go endWithParent(os.Getppid())
@@ -109,12 +110,16 @@ type verdicts struct {
 }
 
 func (v verdicts) row(what, measured, target string, met bool) {
-	verdict := "met"
-	if !met {
-		verdict = "**missed**"
-	}
+	verdict := metOrMissed(met)
 	v.t.Logf("%s: %s, target %s: %s", what, measured, target, verdict)
 	v.out.row(what, measured, target, verdict)
+}
+
+func metOrMissed(met bool) string {
+	if met {
+		return "met"
+	}
+	return "**missed**"
 }
 
 // fact is a row without a target.

@@ -55,12 +55,13 @@ func (r *report) markdown() string {
 		"read timeout 15 s, no access log; the second one with `slice 1m`. Varnish: streaming, `malloc` store, grace of a week, background fetches that end in 5xx abandoned.\n" +
 		"Both thus answer with expired copies whether the response allows it or not. The box: `preau box --site … --listen … --data … --budget …`, profile `rfc9111`.\n")
 	for _, t := range r.tables {
-		if len(t.rows) == 0 {
-			continue
-		}
 		fmt.Fprintf(&b, "\n## %s\n\n", t.title)
 		for _, n := range t.notes {
 			fmt.Fprintf(&b, "%s\n\n", n)
+		}
+		if len(t.rows) == 0 {
+			b.WriteString("Not measured: this machine lacks what it needs, or it failed.\n")
+			continue
 		}
 		fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(t.head, " | "), strings.Repeat("---|", len(t.head)))
 		for _, row := range t.rows {

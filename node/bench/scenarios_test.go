@@ -4,6 +4,7 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 )
 
@@ -78,5 +79,5 @@ func (b *bench) scenarios() []scenario {
 				}
 			},
 		},
-	}, b.regionScenarios()...)
+	}, slices.Concat(b.wireScenarios(), b.centreScenarios(), b.regionScenarios())...)
 }

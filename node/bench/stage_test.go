@@ -31,6 +31,11 @@ type scale struct {
 	wait    time.Duration // how long a device waits for an answer while the line is down
 	limit   time.Duration // no new measurement begins after it
 	region  regionScale
+
+	wireBlocks int // MiB that are sent as the program chooses
+	wireCut    int // MiB of which the line is cut in the middle
+	centre     centreScale
+	delta      int64 // bytes of a published file of which a new version comes
 }
 
 // clients is a class, rate and delay are its line.
@@ -42,9 +47,11 @@ const (
 
 var ( // values, never changed
 	normalScale = scale{name: "normal", file: 50 * miB, seek: 40 * miB, leave: 10 * miB, deathAt: 8 * time.Second,
-		outage: 5 * time.Second, longer: 25 * time.Second, rounds: 5, round: 800 * time.Millisecond, store: giB, limit: 60 * time.Minute, wait: 16 * time.Second, region: normalRegion}
+		outage: 5 * time.Second, longer: 25 * time.Second, rounds: 5, round: 800 * time.Millisecond, store: giB, limit: 80 * time.Minute, wait: 16 * time.Second, region: normalRegion,
+		wireBlocks: 100, wireCut: 1024, centre: normalCentre, delta: 200_000_000}
 	quickScale = scale{name: "quick", file: 6 * miB, seek: 4 * miB, leave: miB, deathAt: 1200 * time.Millisecond,
-		outage: 2 * time.Second, longer: 5 * time.Second, rounds: 2, round: 400 * time.Millisecond, store: 256 * miB, limit: 5 * time.Minute, wait: 3 * time.Second, region: quickRegion}
+		outage: 2 * time.Second, longer: 5 * time.Second, rounds: 2, round: 400 * time.Millisecond, store: 256 * miB, limit: 5 * time.Minute, wait: 3 * time.Second, region: quickRegion,
+		wireBlocks: 10, wireCut: 256, centre: quickCentre, delta: 20_000_000}
 )
 
 // ideal is how long the line needs for n bytes.

@@ -14,17 +14,16 @@ import (
 
 // What the way between nodes must reach, on a line of 20 Mbit/s and 40 ms.
 const (
-	wireLine      = 20_000_000
-	wireDelay     = 20 * time.Millisecond // one way
-	wireQueue     = 128                   // packets
-	wireBlock     = 1 << 20
-	wireCallers   = 16
-	wantBlocked   = 600 * time.Millisecond
-	wantResumed   = 2 * time.Second
-	wantTwice     = 8 << 20
-	wireCutLine   = 100_000_000
-	wireCutAway   = 30 * time.Second
-	wireCutBlocks = 1024
+	wireLine    = 20_000_000
+	wireDelay   = 20 * time.Millisecond // one way
+	wireQueue   = 128                   // packets
+	wireBlock   = 1 << 20
+	wireCallers = 16
+	wantBlocked = 600 * time.Millisecond
+	wantResumed = 2 * time.Second
+	wantTwice   = 8 << 20
+	wireCutLine = 100_000_000
+	wireCutAway = 30 * time.Second
 )
 
 // TestWireEnd is one end of a path, in a process of its own; see wiretest.Child.
@@ -36,44 +35,36 @@ func TestWireEnd(t *testing.T) {
 
 var wireEnd = []string{"-test.run", "^TestWireEnd$"} // a value, never changed
 
-// TestWire is `make bench BENCHFLAGS="-only wire"`: how region and box reach one
-// another over a line that is lossy, cut, or closed for UDP.
-func TestWire(t *testing.T) {
-	r := &report{command: command(), scale: "wire", began: time.Now()}
-	for _, s := range []scenario{
+// wireScenarios are the sections about how region and box reach one another over
+// a line that is lossy, cut, or closed for UDP.
+func (b *bench) wireScenarios() []scenario {
+	head := []string{"", "measured", "target", ""}
+	return []scenario{
 		{
 			key: "wire-goodput", title: "Blocks over a line of 20 Mbit/s, 40 ms, with random loss",
 			notes: []string{"Blocks of 1 MiB from a server to a client, 16 asked for at once; two processes, a network namespace each, and the line between them in user space. " +
 				"Each direction sends 20 Mbit/s of IP packets; loss is towards the client, and takes its time on the line. " +
 				"The rate is that of the bodies of blocks that came whole, from the first dial to the last byte; a line filled with TCP segments of 1448 bytes in packets of 1500 carries 19.3 Mbit/s of payload. " +
-				"The first row is 100 MiB and the program's own choice; the others are 10 MiB, or 24 over more than two, over connections that were fixed."},
-			head: []string{"", "no loss", "1 %", "3 %", ""}, all: benchWireGoodput,
+				fmt.Sprintf("The first row is %d MiB and the program's own choice; the others are 10 MiB, or 24 over more than two, over connections that were fixed.", b.scale.wireBlocks)},
+			head: []string{"", "no loss", "1 %", "3 %", ""}, alone: true, all: b.benchWireGoodput,
 		},
 		{
 			key: "wire-blocked", title: "The first byte where UDP is blocked",
 			notes: []string{"The same line without loss. A fresh client each; the time is from the request to the whole of an answer of one byte, with all dialling."},
-			head:  []string{"", "measured", "target", ""}, all: benchWireBlocked,
+			head:  head, alone: true, all: benchWireBlocked,
 		},
 		{
 			key: "wire-cut", title: "A line that is away for 30 s",
 			notes: []string{fmt.Sprintf("%d blocks of 1 MiB over 100 Mbit/s and 40 ms; the line is cut after 15 s, and everything on it is lost. "+
-				"Twice counts what the server handed over beyond what was asked for.", wireCutBlocks)},
-			head: []string{"", "measured", "target", ""}, all: benchWireCut,
+				"Twice counts what the server handed over beyond what was asked for.", b.scale.wireCut)},
+			head: head, alone: true, all: b.benchWireCut,
 		},
 		{
 			key: "wire-cpu", title: "What a gigabyte costs",
 			notes: []string{"Loopback, 256 blocks of 1 MiB, CPU seconds for 10⁹ bytes."},
-			head:  []string{"", "client", "server", "Gbit/s"}, all: benchWireCPU,
+			head:  []string{"", "client", "server", "Gbit/s"}, alone: true, all: benchWireCPU,
 		},
-	} {
-		if !chosen(*onlyFlag, s.key) || *quickFlag && *onlyFlag == "" {
-			continue
-		}
-		out := r.table(s.title, s.head...)
-		out.notes = s.notes
-		t.Run(s.key, func(t *testing.T) { s.all(t, out) })
 	}
-	t.Logf("\n%s", r.markdown())
 }
 
 // wireStage is a server behind a line, until the test is over.
@@ -110,7 +101,7 @@ func mbits(r wiretest.Result) float64 {
 	return float64(r.Bytes) * 8 / r.Ended.Sub(r.Began).Seconds() / 1e6
 }
 
-func benchWireGoodput(t *testing.T, out *table) {
+func (b *bench) benchWireGoodput(t *testing.T, out *table) {
 	kinds := []struct {
 		name       string
 		tcp, quic  int
@@ -125,6 +116,9 @@ func benchWireGoodput(t *testing.T, out *table) {
 		{"QUIC, 4", 0, 4, "bbr"},
 		{"QUIC, 8", 0, 8, "bbr"},
 		{"chosen, server without BBR", 0, 0, "cubic"},
+	}
+	if b.scale.name == quickScale.name {
+		kinds = kinds[:1]
 	}
 	losses := []float64{0, 0.01, 0.03}
 	wants := []float64{0.95, 0.85, 0.75} // of the line
@@ -142,7 +136,7 @@ func benchWireGoodput(t *testing.T, out *table) {
 					count = 24
 				}
 				if k.tcp+k.quic == 0 {
-					count = 100
+					count = b.scale.wireBlocks
 				}
 				r, err := s.Client(t.Context(), wiretest.Job{Count: count, Size: wireBlock, Callers: wireCallers, TCP: k.tcp, QUIC: k.quic})
 				if err != nil {
@@ -153,10 +147,7 @@ func benchWireGoodput(t *testing.T, out *table) {
 				if i == 0 {
 					payload := float64(wireLine) / 1e6 * 1448 / 1500
 					text += fmt.Sprintf(", %.0f %% of the line's payload (target %.0f %%)", 100*rate/payload, 100*wants[l])
-					if rate < wants[l]*payload {
-						good = false
-						t.Errorf("%.1f Mbit/s of %.1f", rate, payload)
-					}
+					good = good && rate >= wants[l]*payload
 					text += "; " + r.Modes[len(r.Modes)-1]
 				}
 				cells[i] = append(cells[i], text)
@@ -166,7 +157,7 @@ func benchWireGoodput(t *testing.T, out *table) {
 	for i, k := range kinds {
 		verdict := ""
 		if i == 0 {
-			verdict = map[bool]string{true: "reached", false: "missed"}[good]
+			verdict = metOrMissed(good)
 		}
 		if len(cells[i]) == len(losses) {
 			out.row(append(append([]string{k.name}, cells[i]...), verdict)...)
@@ -201,15 +192,11 @@ func benchWireBlocked(t *testing.T, out *table) {
 
 func ms(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }
 
-func benchWireCut(t *testing.T, out *table) {
+func (b *bench) benchWireCut(t *testing.T, out *table) {
 	line := wiretest.Line{Rate: wireCutLine, Delay: wireDelay, Queue: 4 * wireQueue}
 	p, s := wireStage(t, line, line, wiretest.Job{Congestion: "bbr"})
 	v := verdicts{t, out}
-	blocks := wireCutBlocks
-	if *quickFlag {
-		blocks /= 4
-	}
-	c, err := wiretest.Cut(t.Context(), s, p, wiretest.Job{Count: blocks, Size: wireBlock, Callers: wireCallers}, 15*time.Second, wireCutAway)
+	c, err := wiretest.Cut(t.Context(), s, p, wiretest.Job{Count: b.scale.wireCut, Size: wireBlock, Callers: wireCallers}, 15*time.Second, wireCutAway)
 	if err != nil {
 		t.Fatal(err)
 	}
