@@ -18,7 +18,10 @@ type ID [16]byte
 type Spec struct {
 	Manifest block.Manifest
 	Ring     block.Ring
-	Source   Source
+	// Owner is the caller's own name for what the body belongs to, which
+	// Unsaved hands back.
+	Owner  [32]byte
+	Source Source
 	// Closed: what is not held is not to be fetched.
 	Closed bool
 	// Save keeps what is held: called from one goroutine at a time, at most
@@ -60,6 +63,9 @@ type Body struct {
 	failures int
 	retrying bool
 	touched  map[block.Segment]struct{}
+	arriving map[block.Digest]int    // how many are putting it
+	fresh    map[block.Digest]uint64 // stored, and in which round of saving
+	round    uint64
 	dirty    bool
 	stopTry  context.CancelFunc // ends the wait before the next attempt
 	losses   int                // blocks lost while they were being read

@@ -30,8 +30,11 @@ func fewer[N int | int64](n, short N) N {
 func TestOneFetchManyReaders(t *testing.T) {
 	for _, readers := range []int{1, 40, 500} {
 		size := 2*int(mb) + 12345
-		if readers > 100 {
-			size = fewer(200_007, 80_007)
+		switch {
+		case readers > 100:
+			size = fewer(200_007, 40_007)
+		case readers > 1:
+			size = fewer(2*int(mb), int(mb)) + 12345
 		}
 		for _, spread := range []time.Duration{0, 2 * time.Second} {
 			for _, ranged := range []bool{false, true} {
@@ -282,12 +285,13 @@ func TestAnotherVersion(t *testing.T) {
 
 // TestUnproven: the source can neither do ranges nor name the version.
 func TestUnproven(t *testing.T) {
-	for _, at := range []int64{0, 100, 3 * mb, 4*mb + 100, 6*mb - 1} {
+	half := fewer(4*mb, 2*mb)
+	for _, at := range []int64{0, 100, half - mb, half + 100, half + 2*mb - 1} {
 		t.Run(fmt.Sprintf("differs at %d", at), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				bd, o := newBed(t, 0), newOrigin(int(8*mb))
+				bd, o := newBed(t, 0), newOrigin(int(2*half))
 				o.bits, o.weak, o.noRanges = 20e6, true, true
-				o.dieAfter = 4*mb + 1000
+				o.dieAfter = half + 1000
 				other := bytes.Clone(o.data)
 				other[at] ^= 1
 				var wg sync.WaitGroup
@@ -296,7 +300,7 @@ func TestUnproven(t *testing.T) {
 						// Where the versions differ only beyond what was held, the
 						// reader has the bytes of the second.
 						want, wantErr := o.start, ErrChanged
-						if at >= 4*mb+1000 {
+						if at >= half+1000 {
 							want, wantErr = other, nil
 						}
 						n, err := bd.get(t.Context(), o, 0, -1, want)
@@ -305,7 +309,7 @@ func TestUnproven(t *testing.T) {
 						}
 					})
 				}
-				for o.sent() < 4*mb+1000 {
+				for o.sent() < half+1000 {
 					time.Sleep(100 * time.Microsecond)
 				}
 				o.set(func() {

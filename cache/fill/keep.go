@@ -77,23 +77,25 @@ func (b *Body) put(i int) (block.Digest, error) {
 			}
 		}
 	}
+	b.putting(d)
 	b.mu.Unlock()
 
 	ctx, cancel := onDisk()
 	defer cancel()
 	seg, err := b.m.store.Put(ctx, b.spec.Ring, d, p)
+	b.mu.Lock()
+	b.came(d)
 	if err != nil {
+		b.mu.Unlock()
 		return d, err
 	}
-	b.mu.Lock()
 	if b.parts[i] != pt || pt.stored {
 		b.mu.Unlock()
 		return d, nil
 	}
 	b.own(i)
 	b.blocks[i], pt.stored = d, true
-	b.touch(seg)
-	b.dirty = true
+	b.note(d, seg)
 	b.recent = append(b.recent, i)
 	keep := recentParts
 	if b.m.memory.held.Load() > heldBytes/2 {

@@ -47,18 +47,23 @@ func (b *Body) save() {
 	}
 	m := b.manifest()
 	segs := slices.Collect(maps.Keys(b.touched))
+	round := b.round
 	b.touched, b.dirty, b.saved = nil, false, time.Now()
+	b.round++
 	b.mu.Unlock()
 	ctx, cancel := onDisk()
 	defer cancel()
-	if err := b.spec.Save(ctx, m, segs); err != nil {
-		b.m.log.Warn("what is held of a body could not be recorded", "err", err)
-		b.mu.Lock()
-		b.dirty = true
-		for _, s := range segs {
-			b.touch(s)
-		}
-		b.mu.Unlock()
+	err := b.spec.Save(ctx, m, segs)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil {
+		b.noted(round)
+		return
+	}
+	b.m.log.Warn("what is held of a body could not be recorded", "err", err)
+	b.dirty = true
+	for _, s := range segs {
+		b.touch(s)
 	}
 }
 
@@ -131,12 +136,26 @@ func (b *Body) spill(i int) {
 	}
 	size := pt.have.size()
 	b.mu.Unlock()
+	for k, p := range data {
+		pieces[k].Digest = block.Sum(p)
+	}
+	b.mu.Lock()
+	for _, p := range pieces {
+		b.putting(p.Digest)
+	}
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, p := range pieces {
+			b.came(p.Digest)
+		}
+	}()
 
 	ctx, cancel := onDisk()
 	defer cancel()
 	var segs []block.Segment
 	for k, p := range data {
-		pieces[k].Digest = block.Sum(p)
 		seg, err := b.m.store.Put(ctx, b.spec.Ring, pieces[k].Digest, p)
 		if err != nil {
 			b.m.log.Debug("a part of a block could not be kept", "err", err)
@@ -152,10 +171,9 @@ func (b *Body) spill(i int) {
 	// What was on disk had been loaded before anything was added to it.
 	pt.onDisk, pt.loaded = pieces, false
 	pt.release()
-	for _, s := range segs {
-		b.touch(s)
+	for k, s := range segs {
+		b.note(pieces[k].Digest, s)
 	}
-	b.dirty = true
 }
 
 // load brings the pieces of part i that an earlier fill left back to memory,

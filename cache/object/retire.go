@@ -28,6 +28,7 @@ func (s *Store) NextRing(used []int64) block.Ring { return s.policy.NextRing(use
 // forgets those that don't, and returns the blocks of those that do. Blocks
 // that lie in other segments are listed too; the caller passes over them.
 func (s *Store) Retire(ctx context.Context, ring block.Ring, seg block.Segment) ([]Kept, error) {
+	unsaved := s.cfg.Unsaved(seg) // first: what is saved from here on is among the owners
 	owners, err := s.ownerList(ctx, seg)
 	if err != nil {
 		return nil, err
@@ -60,6 +61,24 @@ func (s *Store) Retire(ctx context.Context, ring block.Ring, seg block.Segment) 
 		for d := range held(m) {
 			keep = append(keep, Kept{d, to})
 			moving[d] = append(moving[d], w)
+		}
+	}
+	for _, u := range unsaved {
+		set, err := s.read(u.Key)
+		if err != nil {
+			return nil, err
+		}
+		o := set.ByID(u.ID)
+		if o == nil {
+			continue // replaced or removed while it was being filled
+		}
+		to := ring
+		if s.cfg.Pinned(o) {
+			to = s.cfg.PinRing
+		}
+		for _, d := range u.Digests {
+			keep = append(keep, Kept{d, to})
+			moving[d] = append(moving[d], owner{u.ID, u.Key})
 		}
 	}
 	s.mu.Lock()
@@ -127,9 +146,22 @@ func (s *Store) Moved(ctx context.Context, from block.Segment, moves []Move) ([]
 	moving := s.retiring[from]
 	s.mu.Unlock()
 	if moving == nil { // nobody asked Retire: small segments are put together
+		var unsaved []Unsaved
+		asked := map[block.Segment]bool{}
+		for _, mv := range moves {
+			if !asked[mv.To] {
+				asked[mv.To] = true
+				unsaved = append(unsaved, s.cfg.Unsaved(mv.To)...)
+			}
+		}
 		var err error
 		if moving, err = s.owners(ctx, from); err != nil {
 			return nil, err
+		}
+		for _, u := range unsaved {
+			for _, d := range u.Digests {
+				moving[d] = append(moving[d], owner{u.ID, u.Key})
+			}
 		}
 	}
 	var changes []Change

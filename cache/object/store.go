@@ -37,6 +37,9 @@ type Config struct {
 	// InUse reports whether the body of an object is being read or filled; such
 	// an object is never evicted.
 	InUse func(ID) bool
+	// Unsaved lists blocks in a segment that nothing yet saved here leads to, as
+	// the fills that put them there have not come to saving their manifests.
+	Unsaved func(block.Segment) []Unsaved
 	// Pinned reports whether an object is to stay whatever the policy says; it
 	// is carried to PinRing then.
 	Pinned  func(*Object) bool
@@ -46,7 +49,15 @@ type Config struct {
 // DefaultConfig returns a store that keeps 16 MiB of objects in memory.
 func DefaultConfig() Config {
 	never := func(ID) bool { return false }
-	return Config{CacheBytes: 16 << 20, SegmentBytes: 64 << 20, InUse: never, Pinned: func(*Object) bool { return false }}
+	none := func(block.Segment) []Unsaved { return nil }
+	return Config{CacheBytes: 16 << 20, SegmentBytes: 64 << 20, InUse: never, Unsaved: none, Pinned: func(*Object) bool { return false }}
+}
+
+// Unsaved is what was put of one object since its manifest was saved.
+type Unsaved struct {
+	ID      ID
+	Key     Key
+	Digests []block.Digest
 }
 
 // Store keeps objects. All methods may be called concurrently.
@@ -79,8 +90,8 @@ func New(cfg Config, kv KV, policy Policy, log *slog.Logger, reg prometheus.Regi
 	if cfg.SegmentBytes <= 0 {
 		return nil, errors.New("object config: segment_bytes: must be more than 0")
 	}
-	if cfg.InUse == nil || cfg.Pinned == nil {
-		return nil, errors.New("object config: InUse and Pinned must be given; start from DefaultConfig")
+	if cfg.InUse == nil || cfg.Unsaved == nil || cfg.Pinned == nil {
+		return nil, errors.New("object config: InUse, Unsaved and Pinned must be given; start from DefaultConfig")
 	}
 	cache, err := otter.New(&otter.Options[Key, Set]{
 		MaximumWeight: uint64(cfg.CacheBytes),

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"slices"
 
 	"preau/cache/block"
 	"preau/cache/block/badgerblock"
@@ -75,3 +76,18 @@ func (p policy) Retire(key uint64, from block.Ring, size int64) (bool, block.Rin
 }
 
 func (p policy) NextRing(used []int64) block.Ring { return p.p.NextRing(used) }
+
+// unsaved lists what fills have put into segment seg and not saved yet.
+func (s *Storage) unsaved(seg block.Segment) []object.Unsaved {
+	var out []object.Unsaved
+	for _, u := range s.fills.Unsaved() {
+		digests := slices.DeleteFunc(u.Digests, func(d block.Digest) bool {
+			in, ok := s.blocks.Has(d)
+			return !ok || in != seg
+		})
+		if len(digests) > 0 {
+			out = append(out, object.Unsaved{ID: object.ID(u.ID), Key: u.Owner, Digests: digests})
+		}
+	}
+	return out
+}

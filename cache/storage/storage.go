@@ -121,6 +121,7 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Storage, er
 func (s *Storage) newObjects(kv object.KV, log *slog.Logger, reg prometheus.Registerer) (*object.Store, error) {
 	oc := object.DefaultConfig()
 	oc.InUse = func(id object.ID) bool { return s.fills.InUse(fill.ID(id)) }
+	oc.Unsaved = s.unsaved
 	oc.Pinned, oc.PinRing = func(o *object.Object) bool { return s.pins.has(o.Key) }, evict.Main
 	return object.New(oc, kv, policy{s.policy}, log, reg)
 }
@@ -262,7 +263,7 @@ func (s *Storage) Body(o *object.Object, src fill.Source) (*fill.Body, error) {
 		save := func(ctx context.Context, m block.Manifest, segs []block.Segment) error {
 			return s.save(ctx, o.Key, o.ID, m, segs)
 		}
-		return fill.Spec{Manifest: m, Ring: o.Ring, Source: src, Closed: o.Fragment, Save: save}, nil
+		return fill.Spec{Manifest: m, Ring: o.Ring, Owner: o.Key, Source: src, Closed: o.Fragment, Save: save}, nil
 	})
 }
 

@@ -86,8 +86,9 @@ type Move struct {
 // asked or told: whether a block is there, Has and Open say.
 type Keeper interface {
 	// NextRing says from which ring room is to be made. used[i] is the disk
-	// space of ring i's segments. A ring that has nothing to give up is passed
-	// over for the one that uses most.
+	// space of ring i's segments, 0 if it was asked for all of them, several
+	// times over, and gave up nothing. A ring that has nothing to give up is
+	// passed over for the one that uses most.
 	NextRing(used []int64) block.Ring
 	// Retire returns which blocks of segment s of ring r to carry forward. An
 	// error leaves s where it is. Where room is short, or nearly all is kept,

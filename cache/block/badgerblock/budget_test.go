@@ -150,7 +150,7 @@ func churn(t *testing.T, budget int64, percent int) {
 	half, stop := watch(t, s)
 	enough := budget * 2
 	if testing.Short() {
-		enough = budget * 3 / 2
+		enough = budget * 5 / 4
 	}
 	var written, refused, next atomic.Int64
 	var mu sync.Mutex

@@ -175,7 +175,7 @@ func TestActiveIsSealedEarly(t *testing.T) {
 	s := mustOpen(t, testConfig(t.TempDir()), &shelf{ring: 2})
 	d, seg := mustPut(t, s, 2, []byte("documents"))
 	mustPut(t, s, 0, []byte("probation"))
-	g := s.oldest()
+	g := s.oldest(func(block.Ring) bool { return true })
 	if g == nil || g.id() != seg || !g.sealed() {
 		t.Fatalf("to be retired: %v", g)
 	}

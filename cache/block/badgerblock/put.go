@@ -71,10 +71,9 @@ func (s *Store) put(ctx context.Context, r block.Ring, d block.Digest, p []byte)
 		if other != nil {
 			select {
 			case <-other.ready:
-				if other.err == nil {
-					return other.seg, false, nil
-				}
-				continue // its writer may have given up for reasons of its own
+				// Its writer may have given up for reasons of its own, and what it
+				// wrote may be about to go.
+				continue
 			case <-ctx.Done():
 				return 0, false, context.Cause(ctx)
 			}

@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	// laps is how often in a row all segments may be asked about without
-	// anything coming of it. An object that was touched outlives a lap for each
-	// touch the policy counts; what outlives these is pinned or in use.
+	// laps is how often in a row all segments of a ring may be asked about
+	// without anything coming of it. An object that was touched outlives a lap
+	// for each touch the policy counts; what outlives these is pinned or in use,
+	// and another ring has to make the room.
 	laps = 5
 	// lapsAgain is the same for the attempts after one that failed: what was
 	// touched before has lost its touches then.
@@ -56,7 +57,7 @@ func (s *Store) makeRoom(ctx context.Context) error {
 }
 
 func (s *Store) retireSome(ctx context.Context) error {
-	barren := 0
+	barren := make([]int, len(s.rings)) // since anything was gained
 	for !s.roomFor(1, false) || s.short() {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -68,10 +69,13 @@ func (s *Store) retireSome(ctx context.Context) error {
 			return block.ErrNoSpace
 		}
 		s.sealFull()
-		g := s.oldest()
-		if g == nil {
+		g := s.oldest(func(r block.Ring) bool { return barren[r] <= s.mostBarren(r) })
+		if g == nil && slices.Max(barren) > 0 {
+			return s.stuck(ctx, errors.New("everything is pinned or in use"))
+		} else if g == nil {
 			return s.stuck(ctx, errors.New("there is no segment to retire"))
 		}
+		from := g.ring()
 		gain, err := s.retire(ctx, g)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -80,22 +84,32 @@ func (s *Store) retireSome(ctx context.Context) error {
 			return s.stuck(ctx, err)
 		}
 		if gain {
-			barren = 0
+			clear(barren)
 			continue
 		}
-		n := laps
-		if s.stuckFor > 0 {
-			n = lapsAgain
-		}
-		if barren++; barren > n*len(s.all()) {
-			return s.stuck(ctx, errors.New("everything is pinned or in use"))
-		}
+		barren[from]++
 	}
 	if s.stuckFor > 0 {
 		s.stuckFor = 0
 		s.log.InfoContext(ctx, "room for new blocks again")
 	}
 	return nil
+}
+
+// mostBarren is how many segments of ring r may be asked about for nothing
+// before it is passed over.
+func (s *Store) mostBarren(r block.Ring) int {
+	n := laps
+	if s.stuckFor > 0 {
+		n = lapsAgain
+	}
+	of := 0
+	for _, g := range s.all() {
+		if g.ring() == r {
+			of++
+		}
+	}
+	return n * of
 }
 
 // stuck notes that no room can be made for some time, and says so once.
@@ -122,18 +136,26 @@ func (s *Store) relieved() bool {
 	return true
 }
 
-// oldest returns the segment to retire next, nil if there is none.
-func (s *Store) oldest() *segment {
+// oldest returns the segment to retire next of those rings that may be asked,
+// nil if there is none.
+func (s *Store) oldest(may func(block.Ring) bool) *segment {
 	used := s.ringBytes()
-	if r := s.keeper.NextRing(slices.Clone(used)); int(r) < len(s.rings) {
+	for r := range used {
+		if !may(block.Ring(r)) {
+			used[r] = 0 // what it holds can't be had
+		}
+	}
+	if r := s.keeper.NextRing(slices.Clone(used)); int(r) < len(s.rings) && may(r) {
 		if g := s.oldestOf(r); g != nil {
 			return g
 		}
 	}
 	// By use, the largest first.
-	order := make([]block.Ring, len(s.rings))
-	for i := range order {
-		order[i] = block.Ring(i)
+	var order []block.Ring
+	for r := range s.rings {
+		if may(block.Ring(r)) {
+			order = append(order, block.Ring(r))
+		}
 	}
 	slices.SortStableFunc(order, func(a, b block.Ring) int { return cmp.Compare(used[b], used[a]) })
 	for _, r := range order {

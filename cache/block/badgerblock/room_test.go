@@ -18,7 +18,7 @@ func TestChurnStaysInBudget(t *testing.T) {
 	t.Parallel() // it waits for the disk mostly
 	budget, through := int64(64*mib), 600*mib
 	if testing.Short() {
-		budget, through = 32*mib, 60*mib
+		budget, through = 24*mib, 40*mib
 	}
 	cfg := testConfig(t.TempDir())
 	cfg.BudgetBytes = budget

@@ -154,6 +154,10 @@ func dedupe(t *testing.T, s block.Store) {
 
 func ranges(t *testing.T, s block.Store) {
 	rng := rand.New(rand.NewPCG(1, 2))
+	tries := 20
+	if testing.Short() { // each compares up to 2 MiB
+		tries = 6
+	}
 	for i, size := range sizes {
 		p := Bytes(uint64(i), size)
 		d := put(t, s, 0, p)
@@ -161,7 +165,7 @@ func ranges(t *testing.T, s block.Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 20 {
+		for range tries {
 			off := rng.IntN(size + 1)
 			n := rng.IntN(size - off + 1)
 			var buf bytes.Buffer
@@ -348,7 +352,10 @@ func notKept(t *testing.T, s block.Store) {
 }
 
 func concurrent(t *testing.T, s block.Store) {
-	const workers, each = 8, 40
+	workers, each := 8, 40
+	if testing.Short() {
+		each = 16
+	}
 	size := func(i int) int { return 1 + (i*7919)%90_000 }
 	var wg sync.WaitGroup
 	for w := range workers {
@@ -408,7 +415,11 @@ func stalled(t *testing.T, s block.Store) {
 	<-g.reached
 	// With the writer stuck, all else goes on; a store that holds a lock here
 	// hangs this test.
-	for i := range 20 {
+	others := 20
+	if testing.Short() {
+		others = 6 // some in each ring
+	}
+	for i := range others {
 		q := Bytes(uint64(1000+i), block.Size-i)
 		Check(t, s, put(t, s, block.Ring(i%2), q), q)
 	}
