@@ -76,12 +76,6 @@ func (u *Uplink) fetch(ctx context.Context, res catalogue.Resource, d block.Dige
 	return nil, fmt.Errorf("%w in %s", block.ErrNotFound, res.ID)
 }
 
-func (u *Uplink) said(ctx context.Context, err error) {
-	if ctx.Err() == nil {
-		u.heard(err)
-	}
-}
-
 // list returns the blocks of a resource.
 func (u *Uplink) list(ctx context.Context, res catalogue.Resource) ([]hold.Entry, error) {
 	if entries, ok := u.lists.get(res.Manifest); ok {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"preau/cache/block"
@@ -15,13 +17,18 @@ import (
 )
 
 const (
+	dueAtOnce   = 1000             // deposits tried before the next look
 	rising      = 3                // deposits on their way at once
 	lookEvery   = 30 * time.Second // at the catalogue, without news
 	complainIn  = 20 * time.Second // a deposit's trouble is written down after it
 	hopeless    = time.Hour        // between tries of one that the centre can't accept
 	riseAgain   = 5 * time.Second  // after an error, at first
 	riseSlowest = 5 * time.Minute
+	awaySlowest = 30 * time.Second // between looks whether the gateway is back
 )
+
+// errAway is a gateway that can't be reached: no deposit's fault.
+var errAway = errors.New("the gateway can't be reached")
 
 // trouble is what is remembered of a deposit that did not go up.
 type trouble struct {
@@ -35,8 +42,16 @@ func (u *Uplink) bringUp(ctx context.Context) {
 	troubles := make(map[string]*trouble)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	defer u.waits(0, 0, time.Time{})
+	away := 0
 	for ctx.Err() == nil {
-		next := u.rise(ctx, troubles)
+		next, err := u.rise(ctx, troubles)
+		if err == nil {
+			away = 0
+		} else {
+			next = min(riseAgain<<min(away, 8), awaySlowest)
+			away++
+		}
 		wait := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
@@ -48,43 +63,52 @@ func (u *Uplink) bringUp(ctx context.Context) {
 	}
 }
 
-// rise tries all deposits that are due, and says when the next one is.
-func (u *Uplink) rise(ctx context.Context, troubles map[string]*trouble) time.Duration {
+// rise tries all deposits that are due, and says when the next one is. The error
+// is one that all have, so that the rest was not tried.
+func (u *Uplink) rise(ctx context.Context, troubles map[string]*trouble) (time.Duration, error) {
 	var due []catalogue.Deposit
-	waiting := 0
+	var waits, bytes int64
+	var oldest time.Time
 	next := lookEvery
 	known := make(map[string]bool)
 	err := u.region.Deposits(ctx, func(d catalogue.Deposit) bool {
-		waiting++
+		waits, bytes = waits+1, bytes+d.Length
+		if oldest.IsZero() || d.At.Before(oldest) {
+			oldest = d.At
+		}
 		known[d.ID] = true
 		if t := troubles[d.ID]; t != nil && time.Until(t.next) > 0 {
 			next = min(next, time.Until(t.next))
 			return true
 		}
-		due = append(due, d)
-		return len(due) < 1000
+		if len(due) < dueAtOnce {
+			due = append(due, d)
+		}
+		return true
 	})
 	if err != nil {
 		u.log.WarnContext(ctx, "deposits could not be listed", "err", err)
-		return riseAgain
+		return 0, err
 	}
 	for id := range troubles {
 		if !known[id] {
 			delete(troubles, id)
 		}
 	}
-	u.met.waiting.Set(float64(waiting))
+	u.waits(waits, bytes, oldest)
 	var (
-		mu    sync.Mutex
+		mu    sync.Mutex // guards troubles and all
+		all   error
 		wg    sync.WaitGroup
 		slots = make(chan struct{}, rising)
 	)
 	for _, d := range due {
-		select {
-		case <-ctx.Done():
-			wg.Wait()
-			return 0
-		case slots <- struct{}{}:
+		slots <- struct{}{}
+		mu.Lock()
+		over := all != nil || ctx.Err() != nil
+		mu.Unlock()
+		if over {
+			break
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
@@ -93,37 +117,50 @@ func (u *Uplink) rise(ctx context.Context, troubles map[string]*trouble) time.Du
 				return
 			}
 			mu.Lock()
-			t := troubles[d.ID]
 			if err == nil {
 				delete(troubles, d.ID)
 				mu.Unlock()
 				return
 			}
-			if t == nil {
-				t = &trouble{since: time.Now()}
-				troubles[d.ID] = t
+			if errors.Is(err, errAway) {
+				all = err
 			}
-			t.failures++
-			pause := min(riseAgain<<min(t.failures-1, 8), riseSlowest)
-			if errors.Is(err, central.ErrInvalid) {
-				pause = hopeless
-			}
-			t.next = time.Now().Add(pause)
-			complain := time.Since(t.since) >= complainIn || errors.Is(err, central.ErrInvalid)
+			complain := u.failed(ctx, troubles, d, err)
 			mu.Unlock()
-			u.log.WarnContext(ctx, "a deposit waits for the centre", "deposit", d.ID, "school", string(d.School), "again_in", pause, "err", err)
 			if complain {
 				u.complain(ctx, d, reason(err))
 			}
 		})
 	}
 	wg.Wait()
-	mu.Lock()
-	defer mu.Unlock()
 	for _, t := range troubles {
 		next = min(next, max(time.Until(t.next), 100*time.Millisecond))
 	}
-	return next
+	return next, all
+}
+
+// failed notes that a deposit did not go up, and whether its school is to be
+// told why. A gateway that is away keeps nobody from trying as soon as it is back.
+func (u *Uplink) failed(ctx context.Context, troubles map[string]*trouble, d catalogue.Deposit, err error) (complain bool) {
+	t := troubles[d.ID]
+	if t == nil {
+		t = &trouble{since: time.Now()}
+		troubles[d.ID] = t
+	}
+	long := time.Since(t.since) >= complainIn
+	if errors.Is(err, errAway) {
+		u.log.WarnContext(ctx, "deposits wait for the centre, which can't be reached", "deposit", d.ID, "school", string(d.School), "err", err)
+		return long
+	}
+	t.failures++
+	pause := min(riseAgain<<min(t.failures-1, 8), riseSlowest)
+	invalid := errors.Is(err, central.ErrInvalid)
+	if invalid {
+		pause = hopeless
+	}
+	t.next = time.Now().Add(pause)
+	u.log.WarnContext(ctx, "a deposit waits for the centre", "deposit", d.ID, "school", string(d.School), "again_in", pause, "err", err)
+	return long || invalid
 }
 
 // reason is what a school is told of an error.
@@ -140,7 +177,7 @@ func reason(err error) string {
 // complain writes down why a deposit is not kept yet, once.
 func (u *Uplink) complain(ctx context.Context, d catalogue.Deposit, why string) {
 	if len(why) > 500 {
-		why = why[:500]
+		why = strings.ToValidUTF8(why[:500], "")
 	}
 	if d.Waiting == why {
 		return
@@ -161,14 +198,24 @@ func (u *Uplink) up(ctx context.Context, d catalogue.Deposit) error {
 	if err != nil {
 		return err
 	}
+	var ours atomic.Bool // the fault: the gateway has nothing to do with it
 	state, err := u.client.Push(ctx, central.Deposit{
 		ID: d.ID, Region: u.region.ID(), School: d.School, Box: identity.Name(d.Box), Name: d.Filename, Length: d.Length,
 		SHA256: d.SHA256, At: d.At, Meta: central.Meta{
 			Title: d.Title, Description: d.Description, Collection: d.Collection, ContentType: d.ContentType,
 		},
-	}, func(ctx context.Context, off int64, n int) ([]byte, error) { return u.part(ctx, entries, off, n) }, nil)
-	if ctx.Err() == nil {
-		u.heard(err)
+	}, func(ctx context.Context, off int64, n int) ([]byte, error) {
+		p, err := u.part(ctx, entries, off, n)
+		if err != nil {
+			ours.Store(true)
+		}
+		return p, err
+	}, nil)
+	if !ours.Load() {
+		u.said(ctx, err)
+		if err != nil && !answered(err) {
+			err = fmt.Errorf("%w: %w", errAway, err)
+		}
 	}
 	if err == nil && !state.Kept {
 		err = errors.New("the centre does not say that it keeps it")

@@ -49,9 +49,7 @@ func (u *Uplink) step(ctx context.Context, bucket string, r *replay) error {
 		at = r.at
 	}
 	got, err := u.client.Changes(ctx, bucket, at, atOnce, longPoll)
-	if ctx.Err() == nil {
-		u.heard(err)
-	}
+	u.said(ctx, err)
 	if err != nil {
 		return err
 	}
@@ -69,9 +67,12 @@ func (u *Uplink) step(ctx context.Context, bucket string, r *replay) error {
 	for _, c := range got.Changes {
 		at.Seq = c.Seq
 	}
-	u.met.behind.WithLabelValues(bucket).Set(float64(got.Head - min(got.Head, at.Seq)))
+	u.at(bucket, got.Head-min(got.Head, at.Seq))
 	ended := at.Seq >= got.Head
 	if len(got.Changes) == 0 && (r.seen == nil || !ended) {
+		if ended {
+			u.synced(bucket)
+		}
 		return nil
 	}
 	if err := u.take(ctx, bucket, got.Changes, r); err != nil {
@@ -88,10 +89,13 @@ func (u *Uplink) step(ctx context.Context, bucket string, r *replay) error {
 	}
 	*r = replay{}
 	op, err := catalogue.NewPut(catalogue.Source{Bucket: bucket, Epoch: at.Epoch, Seq: at.Seq})
-	if err != nil {
-		return err
+	if err == nil {
+		err = u.region.Submit(ctx, op)
 	}
-	return u.region.Submit(ctx, op)
+	if err == nil && ended {
+		u.synced(bucket)
+	}
+	return err
 }
 
 // take has the region take changes: together, or one by one if it refuses that.

@@ -16,8 +16,13 @@
 //	preau_uplink_behind{bucket}                changes that the gateway has and the region has not
 //	preau_uplink_blocks_total{result}          blocks asked for: fetched, passed_on, failed
 //	preau_uplink_block_bytes_total             bytes of the blocks fetched from the gateway
+//	preau_uplink_synced_timestamp_seconds{bucket}  when the region had all of a bucket last
 //	preau_uplink_deposits_waiting              deposits that the centre does not keep yet
+//	preau_uplink_deposits_waiting_bytes        their bytes
+//	preau_uplink_deposits_oldest_timestamp_seconds  when the oldest of them was added, 0 if there is none
 //	preau_uplink_deposits_total{result}        attempts to bring one up: kept, failed
+//
+// The leader alone has those of buckets and of what waits.
 package uplink
 
 import (
@@ -97,16 +102,16 @@ type Uplink struct {
 	flights flights
 	lists   listCache
 
-	mu        sync.Mutex
-	key       ed25519.PublicKey
-	reachable bool
-	why       error // why not
+	mu       sync.Mutex
+	key      ed25519.PublicKey
+	last     Report            // but for Buckets
+	followed map[string]Bucket // by name
 }
 
 // New returns an uplink through control, and through bulk for blocks, which both
 // belong to the caller and lead to the gateway under any host name.
 func New(cfg Config, region Region, control, bulk http.RoundTripper, log *slog.Logger, reg prometheus.Registerer) (*Uplink, error) {
-	u := &Uplink{cfg: cfg, region: region, log: log.With("part", "uplink"), pokes: make(chan struct{}, 1)}
+	u := &Uplink{cfg: cfg, region: region, log: log.With("part", "uplink"), pokes: make(chan struct{}, 1), followed: map[string]Bucket{}}
 	var err error
 	if u.client, err = central.NewClient("https://central.invalid", control); err != nil {
 		return nil, err
@@ -123,27 +128,6 @@ func (u *Uplink) Poke() {
 	select {
 	case u.pokes <- struct{}{}:
 	default:
-	}
-}
-
-// State tells whether the gateway answered last time, and if not why.
-func (u *Uplink) State() (reachable bool, why string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.why != nil {
-		why = u.why.Error()
-	}
-	return u.reachable, why
-}
-
-func (u *Uplink) heard(err error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.why = err
-	if u.reachable = err == nil || answered(err); u.reachable {
-		u.met.reachable.Set(1)
-	} else {
-		u.met.reachable.Set(0)
 	}
 }
 
@@ -205,13 +189,14 @@ func backoff(failures int) time.Duration {
 func (u *Uplink) follow(ctx context.Context) {
 	running := make(map[string]bool)
 	var wg sync.WaitGroup
+	defer u.unfollow()
 	defer wg.Wait()
 	for failures := 0; ctx.Err() == nil; {
 		about, err := u.client.About(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		u.heard(err)
+		u.said(ctx, err)
 		if err == nil && len(about.Key) != ed25519.PublicKeySize {
 			err = fmt.Errorf("the centre's key has %d bytes", len(about.Key))
 		}

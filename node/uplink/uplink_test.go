@@ -5,12 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"preau/cache/block"
+	"preau/node/uplink"
 	"preau/replication/catalogue"
 	"preau/replication/central"
 	"preau/replication/central/store"
@@ -113,40 +119,57 @@ func TestWhatIsNotSignedIsLeftOut(t *testing.T) {
 
 func TestABlockCrossesOnce(t *testing.T) {
 	g, r := newGateway(t), newRegion(t)
-	u := begin(t, r, g)
 	body := noise(3, 3<<20)
 	o := g.publish("film", body, central.Meta{})
 	id := central.ResourceID("lecons", o.Key)
-	until(t, "the resource", func() bool { _, ok, _ := r.Resource(id); return ok })
+	t.Run("the resource", func(t *testing.T) {
+		begin(t, r, g)
+		until(t, "the resource", func() bool { _, ok, _ := r.Resource(id); return ok })
+	})
 	entries, err := hold.DecodeList(g.lists[o.List], o.Length)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var wg sync.WaitGroup
-	for range 40 {
-		wg.Go(func() {
-			var got []byte
-			for _, e := range entries {
-				p, err := u.Fill(t.Context(), e.Digest, id, false)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				got = append(got, p...)
-				if err := r.Keep(t.Context(), e.Digest, p); err != nil {
-					t.Error(err)
-				}
+	synctest.Test(t, func(t *testing.T) {
+		var gate chan struct{}
+		rt := inside{h: g.handler(), gate: &gate}
+		u, err := uplink.New(uplink.Config{}, r, rt, rt, quiet, prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []byte
+		for _, e := range entries {
+			gate = make(chan struct{})
+			var wg sync.WaitGroup
+			var last []byte
+			var mu sync.Mutex
+			for range 40 {
+				wg.Go(func() {
+					p, err := u.Fill(t.Context(), e.Digest, id, false)
+					if err != nil || block.Sum(p) != e.Digest {
+						t.Errorf("%d bytes, %v", len(p), err)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					last = p
+				})
 			}
-			if !bytes.Equal(got, body) {
-				t.Error("other bytes")
-			}
-		})
-	}
-	wg.Wait()
-	// Those who come when a fetch has just ended find the block on the shelf in
-	// real life; here each may ask once more.
-	if n := g.bodies.Load(); n < int64(len(entries)) || n > 3*int64(len(entries)) {
+			synctest.Wait() // all of them wait for the block
+			close(gate)
+			wg.Wait()
+			got = append(got, last...)
+		}
+		if !bytes.Equal(got, body) {
+			t.Error("other bytes")
+		}
+	})
+	if n := g.bodies.Load(); n != int64(len(entries)) {
 		t.Errorf("%d fetches of %d blocks by 40 readers", n, len(entries))
+	}
+	rt := inside{h: g.handler()}
+	u, err := uplink.New(uplink.Config{}, r, rt, rt, quiet, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
 	}
 	if _, err := u.Fill(t.Context(), block.Sum([]byte("none of its")), id, false); !errors.Is(err, block.ErrNotFound) {
 		t.Errorf("a block of something else: %v", err)
@@ -246,4 +269,58 @@ func TestADepositWaitsAndGoesOn(t *testing.T) {
 	if d, _, _ := get[catalogue.Deposit](r, catalogue.KindDeposit, "d-1"); d.Kept {
 		t.Error("it is said to be kept")
 	}
+}
+
+// A gateway that was away for long is no reason for deposits to wait once it is
+// back, and one that is away is not asked for each of them.
+func TestDepositsGoUpAsSoonAsTheGatewayIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, r := newGateway(t), newRegion(t)
+		const many = 40
+		for i := range many {
+			deposited(t, r, fmt.Sprint("d-", i), "a.txt", fmt.Append(nil, i))
+		}
+		line := &cuttable{inside: inside{h: g.handler()}}
+		line.cut.Store(true)
+		beginOver(t, r, line)
+		time.Sleep(30 * time.Minute)
+		kept := func() (n int) {
+			for _, d := range list[catalogue.Deposit](r, catalogue.KindDeposit) {
+				if d.Kept {
+					n++
+				}
+			}
+			return n
+		}
+		// A look takes three of them, every 30 s; buckets are asked for beside.
+		if n := line.refused.Load(); n > 60*(rising+2)+100 {
+			t.Errorf("a gateway that is away was asked %d times in half an hour", n)
+		}
+		if d, _, err := get[catalogue.Deposit](r, catalogue.KindDeposit, "d-0"); err != nil || !strings.Contains(d.Waiting, "can't reach the centre") {
+			t.Errorf("it waits for %q, %v", d.Waiting, err)
+		}
+		line.cut.Store(false)
+		time.Sleep(31 * time.Second)
+		if n := kept(); n != many {
+			t.Errorf("%d of %d are kept 31 s after the gateway is back", n, many)
+		}
+	})
+}
+
+// rising is how many deposits go up at once.
+const rising = 3
+
+// cuttable is a way that can be cut.
+type cuttable struct {
+	inside
+	cut     atomic.Bool
+	refused atomic.Int64
+}
+
+func (c *cuttable) RoundTrip(r *http.Request) (*http.Response, error) {
+	if c.cut.Load() {
+		c.refused.Add(1)
+		return nil, errors.New("no way there")
+	}
+	return c.inside.RoundTrip(r)
 }

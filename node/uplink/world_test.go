@@ -214,7 +214,7 @@ func newGateway(t *testing.T) *gateway {
 	return g
 }
 
-func (g *gateway) url() string {
+func (g *gateway) handler() http.Handler {
 	g.t.Helper()
 	who := func(*http.Request) (identity.Identity, bool) {
 		return identity.Identity{Region: here, Role: identity.Server, Name: "alpha"}, true
@@ -225,7 +225,12 @@ func (g *gateway) url() string {
 	}
 	mux := http.NewServeMux()
 	s.Register(mux)
-	web := httptest.NewServer(mux)
+	return mux
+}
+
+func (g *gateway) url() string {
+	g.t.Helper()
+	web := httptest.NewServer(g.handler())
 	g.t.Cleanup(web.Close)
 	return web.URL
 }
@@ -352,7 +357,16 @@ func (g *gateway) remove(key string) {
 func begin(t *testing.T, r *region, g *gateway) *uplink.Uplink {
 	t.Helper()
 	rt := &toward{to: g.url(), t: &http.Transport{}}
-	u, err := uplink.New(uplink.Config{}, r, rt, rt, quiet, prometheus.NewRegistry())
+	t.Cleanup(func() { rt.t.CloseIdleConnections() })
+	u, _ := beginOver(t, r, rt)
+	return u
+}
+
+// beginOver is begin by another way.
+func beginOver(t *testing.T, r *region, rt http.RoundTripper) (*uplink.Uplink, *prometheus.Registry) {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	u, err := uplink.New(uplink.Config{}, r, rt, rt, quiet, reg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,9 +380,28 @@ func begin(t *testing.T, r *region, g *gateway) *uplink.Uplink {
 	t.Cleanup(func() {
 		stop()
 		wg.Wait()
-		rt.t.CloseIdleConnections()
 	})
-	return u
+	return u, reg
+}
+
+// inside hands requests to a handler, without a network. gate, if not nil, holds
+// them back until it is closed.
+type inside struct {
+	h    http.Handler
+	gate *chan struct{}
+}
+
+func (i inside) RoundTrip(r *http.Request) (*http.Response, error) {
+	if i.gate != nil {
+		select {
+		case <-*i.gate:
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
+	w := httptest.NewRecorder()
+	i.h.ServeHTTP(w, r)
+	return w.Result(), nil
 }
 
 // toward sends every request to one place.
