@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 
 	"preau/cache/block"
+	"preau/replication/hold"
 )
 
 const (
@@ -23,10 +20,7 @@ const (
 	blockTime = 30 * time.Second
 )
 
-var (
-	errNoServers  = errors.New("no server of the region is known")
-	errWrongBytes = errors.New("the block is not what its digest names")
-)
+var errNoServers = errors.New("no server of the region is known")
 
 type ofKey struct{}
 
@@ -35,14 +29,6 @@ type ofKey struct{}
 func withOf(ctx context.Context, of string) context.Context {
 	return context.WithValue(ctx, ofKey{}, of)
 }
-
-// busyError is a server's answer that it can't give a block now, and may later.
-type busyError struct {
-	status int
-	again  time.Duration
-}
-
-func (e busyError) Error() string { return fmt.Sprintf("status %d, again in %s", e.status, e.again) }
 
 // block gets a block from whichever server has it, checked. While one of them
 // says that it is getting it, all are asked again after a while.
@@ -72,7 +58,7 @@ func (p *parents) round(ctx context.Context, of string, d block.Digest) (_ []byt
 		if ctx.Err() != nil {
 			return nil, 0, ctx.Err()
 		}
-		busy, isBusy := errors.AsType[busyError](err)
+		busy, isBusy := errors.AsType[*hold.BusyError](err)
 		if err == nil || isBusy || errors.Is(err, block.ErrNotFound) {
 			p.note(r.way, nil)
 		} else {
@@ -81,8 +67,11 @@ func (p *parents) round(ctx context.Context, of string, d block.Digest) (_ []byt
 		if err == nil {
 			return b, 0, nil
 		}
-		if isBusy && (wait == 0 || busy.again < wait) {
-			wait = busy.again
+		if isBusy {
+			again := min(max(busy.After, leastBusy), mostBusy)
+			if wait == 0 || again < wait {
+				wait = again
+			}
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", r.name, err))
 	}
@@ -93,56 +82,12 @@ func (p *parents) round(ctx context.Context, of string, d block.Digest) (_ []byt
 }
 
 // get asks one server for a block, and trusts no byte of the answer.
-func (r ranked) get(ctx context.Context, of string, d block.Digest) (_ []byte, err error) {
+func (r ranked) get(ctx context.Context, of string, d block.Digest) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, blockTime)
 	defer cancel()
-	u := url.URL{Scheme: "https", Host: r.name, Path: "/blocks/" + d.String()}
-	if of != "" {
-		u.RawQuery = url.Values{"of": {of}}.Encode()
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+	b, err := hold.Fetch(ctx, r.blocks, "https://"+r.name, d, of)
 	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Accept-Encoding", "identity")
-	resp, err := r.blocks.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }() // what was wanted has been read
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusNotFound:
-		return nil, fmt.Errorf("get block %s: %w", d, block.ErrNotFound)
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		return nil, fmt.Errorf("get block %s: %w", d, busyError{resp.StatusCode, again(resp.Header.Get("Retry-After"))})
-	default:
-		return nil, fmt.Errorf("get block %s: status %d", d, resp.StatusCode)
-	}
-	size := int64(block.Size)
-	if resp.ContentLength >= 0 {
-		size = min(size, resp.ContentLength)
-	}
-	b := make([]byte, size+1) // one more shows that there is more
-	n, err := io.ReadFull(resp.Body, b)
-	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-	case err == nil:
-		return nil, fmt.Errorf("get block %s: %w: it is longer", d, errWrongBytes)
-	default:
 		return nil, fmt.Errorf("get block %s: %w", d, err)
 	}
-	if b = b[:n]; block.Sum(b) != d {
-		return nil, fmt.Errorf("get block %s: %w", d, errWrongBytes)
-	}
 	return b, nil
-}
-
-// again reads Retry-After in seconds (RFC 9110 section 10.2.3).
-func again(field string) time.Duration {
-	n, err := strconv.ParseUint(field, 10, 16)
-	if err != nil {
-		return leastBusy
-	}
-	return min(max(time.Duration(n)*time.Second, leastBusy), mostBusy)
 }

@@ -12,6 +12,7 @@ import (
 
 	"preau/cache/block"
 	"preau/replication/catalogue"
+	"preau/replication/hold"
 )
 
 // answering is a server that gives its answers in turn, the last for ever.
@@ -76,9 +77,9 @@ func TestABlockThatNobodyGives(t *testing.T) {
 		want   error
 	}{
 		"none has it":     {answer(404, nil), 1, block.ErrNotFound},
-		"another one":     {answer(200, []byte("a blocK")), 1, errWrongBytes},
-		"cut off":         {answer(200, data[:3]), 1, errWrongBytes},
-		"a longer one":    {answer(200, make([]byte, block.Size+1)), 1, errWrongBytes},
+		"another one":     {answer(200, []byte("a blocK")), 1, hold.ErrWrongBytes},
+		"cut off":         {answer(200, data[:3]), 1, hold.ErrWrongBytes},
+		"a longer one":    {answer(200, make([]byte, block.Size+1)), 1, hold.ErrWrongBytes},
 		"a broken server": {answer(500, nil), 1, nil},
 		"busy for ever":   {answer(503, nil, "Retry-After", "x"), busyRounds, nil},
 		"busy for long":   {answer(503, nil, "Retry-After", "9999"), busyRounds, nil},
