@@ -22,7 +22,7 @@ type cli struct {
 	Central centralCmd `cmd:"" group:"A region and its boxes:" help:"Run the ministry's gateway, between its object store and the regions."`
 	Enrol   enrolCmd   `cmd:"" group:"A region and its boxes:" help:"Make this machine a box, or this person an operator, of a region."`
 
-	Status    statusCmd    `cmd:"" group:"What operators ask of a region:" help:"Say how the region is: leader, servers, boxes."`
+	Status    statusCmd    `cmd:"" group:"What operators ask of a region:" help:"Say how the region is: leader, servers, boxes, the way to the centre."`
 	Boxes     boxesCmd     `cmd:"" group:"What operators ask of a region:" help:"List the boxes and how each is."`
 	List      listCmd      `cmd:"" group:"What operators ask of a region:" help:"List what the region has decided: resources, pins, purges and so on."`
 	Publish   publishCmd   `cmd:"" group:"What operators ask of a region:" help:"Publish files to all boxes, or to some schools."`

@@ -47,6 +47,13 @@ func problems(s control.Status) []string {
 			out = append(out, fmt.Sprintf("the clock of server %s is %s %s the others'", v.Name, span(apart.Abs()), word))
 		}
 	}
+	if c := s.Centre; c.Follows && !c.Connected && !c.Since.IsZero() {
+		text := "the centre " + c.Address + " can't be reached"
+		if c.Reason != "" {
+			text += " (" + c.Reason + ")"
+		}
+		out = append(out, text)
+	}
 	return out
 }
 

@@ -97,6 +97,16 @@ func TestStatusTellsByItsExitCode(t *testing.T) {
 	do(t, "status").want(t, exitUndecided, "no server of the region answers: "+r.Servers[0].Address+" (connection refused)")
 }
 
+func TestStatusAsJSONHasStableNames(t *testing.T) {
+	r := as(t, 1)
+	r.On("GET /v1/status", answer(cutRegion()))
+	s := do(t, "status", "--json")
+	s.want(t, exitFailed, "the centre central.example:4433 can't be reached")
+	golden(t, "status-json", s.out)
+	r.On("GET /v1/status", answer(healthyRegion()))
+	do(t, "status", "--json").want(t, exitOK, `"follows": false`, `"deposits_waiting": {`)
+}
+
 func TestExitCodesOfOperators(t *testing.T) {
 	r := as(t, 1)
 	r.On("DELETE /v1/pins/p", refuse(404, "not_found", "there is no pin p"))

@@ -63,6 +63,34 @@ func degradedRegion() control.Status {
 	return s
 }
 
+// followingRegion is a region with a centre.
+func followingRegion() control.Status {
+	s := healthyRegion()
+	ago := func(d time.Duration) time.Time { return renderedAt.Add(-d) }
+	s.Centre = control.Centre{
+		Follows: true, Address: "central.example:4433", Server: "s1", Connected: true, Since: ago(3 * time.Hour), Asked: ago(12 * time.Second), Synced: ago(12 * time.Second),
+		Buckets: []control.Bucket{{Name: "lecons", Synced: ago(12 * time.Second)}, {Name: "films", Synced: ago(2 * time.Second)}},
+	}
+	s.Servers[0].Paths = []control.Path{
+		{To: "central", Address: "central.example:4433", Transport: "quic", Chosen: "race", RTT: 0.0214, Loss: 0.0031, Goodput: 12 << 20, Lanes: "tcp 2, quic 4", Used: ago(12 * time.Second)},
+		{To: "s2", Address: "192.0.2.12:4433", Transport: "tcp", Chosen: "config", RTT: 0.00042, Used: renderedAt},
+	}
+	s.Servers[1].Paths = []control.Path{
+		{To: "central", Address: "central.example:4433", Transport: "tcp", Chosen: "memory", Used: ago(time.Hour), Failed: ago(time.Minute), Reason: "dial tcp 192.0.2.99:4433: connect: no route to host"},
+	}
+	return s
+}
+
+// cutRegion has lost its centre.
+func cutRegion() control.Status {
+	s := followingRegion()
+	s.Centre.Connected, s.Centre.Since, s.Centre.Reason = false, renderedAt.Add(-20*time.Minute), "connection refused"
+	s.Centre.Behind, s.Centre.Buckets[0].Behind, s.Centre.Synced = 12, 12, renderedAt.Add(-25*time.Minute)
+	s.Waiting = control.Waiting{Count: 3, Bytes: 12 << 20, Oldest: renderedAt.Add(-18 * time.Minute), Reason: "the centre can't be reached"}
+	s.Servers[0].Paths = nil
+	return s
+}
+
 func TestRenderedTexts(t *testing.T) {
 	ago := func(d time.Duration) time.Time { return renderedAt.Add(-d) }
 	boxes := []control.Box{
@@ -83,6 +111,12 @@ func TestRenderedTexts(t *testing.T) {
 	purges := []control.Record{{Kind: "purge", ID: "purge-1", Index: 20, At: renderedAt, Value: map[string]any{"scope": float64(2), "site": "library", "by": "operator/ann"}}}
 	golden(t, "status", statusText(healthyRegion()))
 	golden(t, "status-degraded", statusText(degradedRegion()))
+	golden(t, "status-centre", statusText(followingRegion()))
+	golden(t, "status-centre-away", statusText(cutRegion()))
+	early := healthyRegion()
+	early.Centre = control.Centre{Follows: true, Address: "central.example:4433", Server: "s1"}
+	early.Waiting = control.Waiting{Count: 1, Bytes: 5, Oldest: renderedAt.Add(time.Second)}
+	golden(t, "status-centre-early", statusText(early))
 	golden(t, "boxes", boxesText(boxes, 3, 12345, renderedAt))
 	golden(t, "policy", policyTable(policies))
 	golden(t, "list-resources", listText("resources", resources, 99, renderedAt))
@@ -115,6 +149,20 @@ func TestHealthyIsWithoutProblems(t *testing.T) {
 	one := control.Status{Leader: "s1", Quorum: true, Voters: 1, Servers: []control.Server{{Name: "s1", State: "leader", Voter: true}}}
 	if got := problems(one); len(got) != 0 || len(remarks(one)) != 1 {
 		t.Errorf("problems of a server alone: %q; remarks %q", got, remarks(one))
+	}
+}
+
+func TestACentreThatIsAwayIsAProblem(t *testing.T) {
+	want := []string{"the centre central.example:4433 can't be reached (connection refused)"}
+	if got := problems(cutRegion()); !slices.Equal(got, want) {
+		t.Errorf("problems: %q", got)
+	}
+	notAsked := cutRegion()
+	notAsked.Centre.Since = time.Time{}
+	for name, s := range map[string]control.Status{"connected": followingRegion(), "not asked yet": notAsked} {
+		if got := problems(s); len(got) != 0 {
+			t.Errorf("%s: problems %q", name, got)
+		}
 	}
 }
 

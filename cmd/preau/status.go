@@ -21,6 +21,8 @@ func (statusCmd) Help() string {
                                     as that server sees it
     watch preau status
 
+The last lines are about the ministry's centre, if the region follows one: whether it answers and since when, how far the region is behind, which deposits wait for it, and how the servers reach it and one another. OVER is quic, tcp or proxy, and CHOSEN why; LOSS is of what the server itself sent; GOODPUT is that of files, while there was enough to fetch.
+
 Exit codes: 0 the region is healthy, 1 it works but something is wrong, as it says, 2 the command line is wrong, 3 no server answers, 4 the region refuses this identity.`
 }
 
@@ -87,6 +89,8 @@ func statusText(s control.Status) string {
 	fmt.Fprintf(&b, "\n%s\n", table(rows))
 	fmt.Fprintf(&b, "Boxes: %s\n", tallyText(s.Boxes))
 	fmt.Fprintf(&b, "Decided: %s\n", countsText(s.Counts))
+	b.WriteString(centreText(s))
+	b.WriteString(pathsText(s))
 	return b.String()
 }
 

@@ -72,7 +72,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 		}
 	}()
 
-	if err := b.openAdmin(ctx); err != nil {
+	if b.admin, err = obs.OpenAdmin(ctx, cfg.Admin.Listen, cfg.Admin.MayMove, b.reg, log); err != nil {
 		return nil, err
 	}
 	undo = append(undo, b.admin.Close)
@@ -178,22 +178,6 @@ func (b *Box) Addrs() []net.Addr {
 		out[i] = d.Addr()
 	}
 	return out
-}
-
-// openAdmin opens the operators' face, elsewhere if nobody chose the port and
-// it is taken.
-func (b *Box) openAdmin(ctx context.Context) error {
-	ln, err := obs.ListenAdmin(ctx, b.cfg.Admin.Listen, b.log)
-	if err != nil && b.cfg.Admin.MayMove {
-		b.log.WarnContext(ctx, "the usual admin port is taken, so another is used; --admin chooses one", "err", err)
-		ln, err = obs.ListenAdmin(ctx, "127.0.0.1:0", b.log)
-	}
-	if err != nil {
-		return err
-	}
-	b.admin = obs.NewAdmin(ln, b.reg, b.log)
-	b.log.InfoContext(ctx, "operators look here", "address", b.admin.Addr().String())
-	return nil
 }
 
 // Snapshot describes the box's cache as it is now. It may be called at any time.

@@ -12,6 +12,8 @@ package central
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -103,6 +105,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Central, err err
 	}
 	pc := publish.DefaultConfig()
 	pc.Buckets, pc.System, pc.Every = cfg.Buckets, cfg.System, cfg.Every.Std()
+	pc.Gateway = gatewayName(cfg.Data)
 	publisher, err := publish.New(pc, c.store, c.key, log, c.reg)
 	if err != nil {
 		return nil, err
@@ -118,7 +121,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Central, err err
 	if cfg.Directory != "" {
 		c.folder(publisher.Hints())
 	}
-	server, err := central.NewServer(central.About{Version: obs.ReadBuild().Version}, publisher, deposits, peerOf, log)
+	server, err := central.NewServer(central.About{Version: obs.ReadBuild().Version}, publisher, deposits, wire.IdentityOf, log)
 	if err != nil {
 		return nil, err
 	}
@@ -176,17 +179,11 @@ func members(dir string, log *slog.Logger) ([]*enrol.Store, error) {
 }
 
 func (c *Central) openAdmin(ctx context.Context, keep func(func() error)) error {
-	ln, err := obs.ListenAdmin(ctx, c.cfg.Admin.Listen, c.log)
-	if err != nil && c.cfg.Admin.MayMove {
-		c.log.WarnContext(ctx, "the usual admin port is taken, so another is used; --admin chooses one", "err", err)
-		ln, err = obs.ListenAdmin(ctx, "127.0.0.1:0", c.log)
-	}
-	if err != nil {
+	var err error
+	if c.admin, err = obs.OpenAdmin(ctx, c.cfg.Admin.Listen, c.cfg.Admin.MayMove, c.reg, c.log); err != nil {
 		return err
 	}
-	c.admin = obs.NewAdmin(ln, c.reg, c.log)
 	keep(c.admin.Close)
-	c.log.InfoContext(ctx, "operators look here", "address", c.admin.Addr().String())
 	c.admin.Ready("store", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, readyWithin)
 		defer cancel()
@@ -315,8 +312,18 @@ func (c *Central) renew(me *enrol.Store) error {
 	return nil
 }
 
-// peerOf tells who sent a request that wire let through.
-func peerOf(r *http.Request) (identity.Identity, bool) {
-	p := wire.PeerOf(r)
-	return p.Identity, !p.Anonymous() && !p.Lapsed
+// gatewayName tells this gateway from others behind the same name: by its machine
+// and its folder, of which no two gateways have both. It is empty if that can't
+// be told.
+func gatewayName(data string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	abs, err := filepath.Abs(data)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(host + "\n" + abs))
+	return hex.EncodeToString(sum[:8])
 }

@@ -28,7 +28,9 @@ type Status struct {
 	Quorum  bool             `json:"quorum"` // a write would be taken now
 	Servers []Server         `json:"servers"`
 	Boxes   Tally            `json:"boxes"`
-	Counts  map[string]int64 `json:"counts"` // records of each kind
+	Centre  Centre           `json:"centre"`
+	Waiting Waiting          `json:"deposits_waiting"` // for the centre
+	Counts  map[string]int64 `json:"counts"`           // records of each kind
 }
 
 // Server is one of the region's servers.
@@ -44,6 +46,7 @@ type Server struct {
 	HeldBytes int64     `json:"held_bytes"` // of published files
 	Clock     time.Time `json:"clock,omitzero"`
 	Problem   string    `json:"problem,omitempty"`
+	Paths     []Path    `json:"paths,omitempty"` // to the centre and to other servers
 }
 
 // Tally counts boxes.

@@ -43,6 +43,22 @@ func ListenAdmin(ctx context.Context, address string, log *slog.Logger) (net.Lis
 	return ln, nil
 }
 
+// OpenAdmin opens the face at address. If that is taken, and mayMove says that
+// nobody chose it, the face goes to any free port of this machine and says where.
+func OpenAdmin(ctx context.Context, address string, mayMove bool, metrics prometheus.Gatherer, log *slog.Logger) (*Admin, error) {
+	ln, err := ListenAdmin(ctx, address, log)
+	if err != nil && mayMove {
+		log.WarnContext(ctx, "the usual admin port is taken, so another is used; --admin chooses one", "err", err)
+		ln, err = ListenAdmin(ctx, "127.0.0.1:0", log)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := NewAdmin(ln, metrics, log)
+	log.InfoContext(ctx, "operators look here", "address", a.Addr().String())
+	return a, nil
+}
+
 func loopback(a net.Addr) bool {
 	tcp, ok := a.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"preau/node/uplink"
 	"preau/replication/catalogue"
 	"preau/replication/consensus"
+	"preau/replication/hold"
 	"preau/replication/identity"
 	"preau/replication/wire"
 )
@@ -174,34 +173,14 @@ func (c *centre) Ask(ctx context.Context, server string, d block.Digest, of stri
 	if i < 0 {
 		return nil, fmt.Errorf("server %s has left", server)
 	}
-	p, err := c.ask(ctx, server, servers[i].Address, d, of)
+	p, err := hold.Fetch(ctx, c.g.peers.transport(server, servers[i].Address), "https://"+server, d, of)
+	if err != nil {
+		err = fmt.Errorf("block from server %s: %w", server, err)
+	}
 	if err != nil && !errors.Is(err, block.ErrNotFound) && ctx.Err() == nil {
 		c.mu.Lock()
 		c.failed[server] = time.Now()
 		c.mu.Unlock()
 	}
 	return p, err
-}
-
-func (c *centre) ask(ctx context.Context, server, address string, d block.Digest, of string) ([]byte, error) {
-	resp, err := c.g.peers.do(ctx, server, address, http.MethodGet, "/blocks/"+d.String()+"?of="+url.QueryEscape(of), nil)
-	if err != nil {
-		return nil, fmt.Errorf("ask server %s for a block: %w", server, err)
-	}
-	defer func() { _ = resp.Body.Close() }() // read below, or not wanted
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusNotFound:
-		return nil, block.ErrNotFound
-	default:
-		return nil, fmt.Errorf("server %s answers %s", server, resp.Status)
-	}
-	p, err := io.ReadAll(io.LimitReader(resp.Body, block.Size+1))
-	if err == nil && block.Sum(p) != d {
-		err = errors.New("the bytes are others than those asked for")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("block from server %s: %w", server, err)
-	}
-	return p, nil
 }

@@ -30,15 +30,17 @@ const lapseAfter = 90 * 24 * time.Hour
 type presence struct {
 	Server control.Server         `json:"server"`
 	Boxes  map[string]control.Box `json:"boxes"`
+	Centre *control.Centre        `json:"centre,omitempty"` // nil: a server that does not tell it yet
 }
 
 // here is this server's presence.
 func (g *Region) here() presence {
 	stats := g.node.Stats()
 	applied, _ := g.machine.Applied()
-	p := presence{Boxes: map[string]control.Box{}, Server: control.Server{
+	centre := g.standing()
+	p := presence{Boxes: map[string]control.Box{}, Centre: &centre, Server: control.Server{
 		Name: g.name, Address: g.cfg.address(), State: stats.State, Applied: applied, Version: obs.ReadBuild().Version,
-		HeldBytes: g.blocks.Usage(), Clock: time.Now().UTC(),
+		HeldBytes: g.blocks.Usage(), Clock: time.Now().UTC(), Paths: g.paths(),
 	}}
 	p.Server.Problem = cmp.Or(stats.Trouble, lowDisk(g.cfg.Data))
 	if err := g.front.Ready(context.Background()); err != nil && p.Server.Problem == "" {
@@ -247,6 +249,10 @@ func (g *Region) status(r *http.Request) (any, error) {
 		return nil, err
 	}
 	out.Boxes = tally(boxes)
+	out.Centre = g.centreOf(all, out.Leader)
+	if out.Waiting, err = g.queue(out.Centre); err != nil {
+		return nil, err
+	}
 	return out, g.count(out.Counts)
 }
 

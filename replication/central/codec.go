@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -25,20 +26,19 @@ const (
 
 var errForm = errors.New("not in its one form")
 
-// modes are made anew by every codec: they are cheap, and nothing is global.
-func encMode() (cbor.EncMode, error) {
+var encMode = sync.OnceValues(func() (cbor.EncMode, error) {
 	return cbor.EncOptions{
 		Sort: cbor.SortCoreDeterministic, IndefLength: cbor.IndefLengthForbidden,
 		TagsMd: cbor.TagsForbidden, Time: cbor.TimeRFC3339NanoUTC,
 	}.EncMode()
-}
+})
 
-func decMode() (cbor.DecMode, error) {
+var decMode = sync.OnceValues(func() (cbor.DecMode, error) {
 	return cbor.DecOptions{
 		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
 		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField, MaxNestedLevels: 8, MaxArrayElements: 4096, MaxMapPairs: 64,
 	}.DecMode()
-}
+})
 
 // Encode writes v, an Object, a Deposit or Changes, in deterministic CBOR
 // (RFC 8949 §4.2.1). Times are kept to the millisecond.

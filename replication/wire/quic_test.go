@@ -40,7 +40,7 @@ func TestQUICGoesFirstWhereItWorks(t *testing.T) {
 		}
 	}
 	states := d.Paths()
-	if len(states) != 1 || states[0].Way != wire.OverQUIC || states[0].RTT <= 0 || states[0].Used.IsZero() {
+	if len(states) != 1 || states[0].Way != wire.OverQUIC || states[0].Chosen != wire.ByRace || states[0].RTT <= 0 || states[0].Used.IsZero() {
 		t.Errorf("paths = %+v", states)
 	}
 	reg := prometheus.NewRegistry()
@@ -59,6 +59,35 @@ preau_wire_path{server="s1",way="tcp"} 0
 `
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "preau_wire_path"); err != nil {
 		t.Error(err)
+	}
+}
+
+// What comes without a body must look so to a handler, whichever way it came: a
+// cache answers no GET with a body (RFC 9110 §9.3.1).
+func TestARequestWithoutABodyHasNone(t *testing.T) {
+	ours := newRegion(t, time.Now())
+	s := ours.serve(t, options{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		w.Header().Set("Seen", fmt.Sprintf("%s %s %d %d %v", r.Proto, r.Method, r.ContentLength, len(body), err))
+	})})
+	for way, proto := range map[string]string{overTCP: "HTTP/2.0", overQUIC: "HTTP/3.0"} {
+		t.Run(way, func(t *testing.T) {
+			tr := transport(t, dialer(t, ours.creds(t, ours.box("b1"), time.Now()), nil), s.target)
+			for _, method := range []string{http.MethodGet, http.MethodHead} {
+				req, err := http.NewRequestWithContext(t.Context(), method, "https://region/", http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp, err := tr.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				if got, want := resp.Header.Get("Seen"), proto+" "+method+" 0 0 <nil>"; got != want {
+					t.Errorf("the handler sees %q, want %q", got, want)
+				}
+			}
+		})
 	}
 }
 
@@ -366,7 +395,7 @@ func TestNoQUICThroughAProxy(t *testing.T) {
 			t.Errorf("%T: got %q, %v, want HTTP/2.0", rt, got, err)
 		}
 	}
-	if states := d.Paths(); len(states) != 1 || states[0].Way != wire.OverProxy {
+	if states := d.Paths(); len(states) != 1 || states[0].Way != wire.OverProxy || states[0].Chosen != wire.ByProxy {
 		t.Errorf("paths = %+v", states)
 	}
 	tr.Close()

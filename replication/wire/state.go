@@ -18,6 +18,8 @@ type PathState struct {
 	Target Target `json:"target"`
 	// Way of the last answer, "" before there was one.
 	Way Way `json:"way,omitempty"`
+	// Chosen is how it came to that way, "" if nothing was chosen yet.
+	Chosen Choice `json:"chosen,omitempty"`
 	// RTT is smoothed, by TCP or QUIC itself; 0 if no connection is open.
 	RTT time.Duration `json:"rtt,omitempty"`
 	// Loss is the share of what we sent that was lost, over the connections that
@@ -33,7 +35,20 @@ type PathState struct {
 	Used   time.Time `json:"used,omitzero"`
 	Failed time.Time `json:"failed,omitzero"`
 	Error  string    `json:"error,omitempty"`
+	Err    error     `json:"-"` // the same
 }
+
+// Choice is how it came to a way.
+type Choice string
+
+// The choices there are.
+const (
+	ByRace   Choice = "race"   // the first handshake won
+	ByMemory Choice = "memory" // TCP had won from here before, and QUIC is tried again later
+	ByProbe  Choice = "probe"  // QUIC was tried again, and works by now
+	ByProxy  Choice = "proxy"  // an HTTP proxy carries TCP alone
+	ByConfig Choice = "config" // QUIC is off
+)
 
 // Paths tells how each server is reached that this dialer has been used for, in
 // order of address. It may be called at any time.
@@ -103,11 +118,17 @@ func (p *paths) worked(target Target, way Way) {
 	s.Way, s.Used = way, time.Now()
 }
 
+func (p *paths) chose(target Target, by Choice) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at(target).Chosen = by
+}
+
 func (p *paths) failed(target Target, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.at(target)
-	s.Failed, s.Error = time.Now(), err.Error()
+	s.Failed, s.Error, s.Err = time.Now(), err.Error(), err
 }
 
 func (p *paths) states() []PathState {
@@ -182,11 +203,13 @@ func (q *quicConn) gauge() gauge {
 	return gauge{rtt: s.SmoothedRTT, lost: s.PacketsLost, sent: s.PacketsSent}
 }
 
-// Collector gives the state of this dialer's paths as metrics: see the package's
-// list. Of several dialers in one process register one.
-func (d *Dialer) Collector() prometheus.Collector { return collector{d} }
+// Collector gives the state of the paths of this dialer and of others as metrics:
+// see the package's list. A process registers one for all its dialers.
+func (d *Dialer) Collector(others ...*Dialer) prometheus.Collector {
+	return collector{append([]*Dialer{d}, others...)}
+}
 
-type collector struct{ of *Dialer }
+type collector struct{ of []*Dialer }
 
 var ( // values, never changed
 	descWay     = prometheus.NewDesc("preau_wire_path", "How a server was reached last: 1 for the way in use.", []string{"server", "way"}, nil)
@@ -205,9 +228,11 @@ func (collector) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c collector) Collect(to chan<- prometheus.Metric) {
 	newest := map[string]PathState{} // a server may have had two addresses
-	for _, s := range c.of.Paths() {
-		if known, ok := newest[s.label()]; !ok || s.Used.After(known.Used) {
-			newest[s.label()] = s
+	for _, d := range c.of {
+		for _, s := range d.Paths() {
+			if known, ok := newest[s.label()]; !ok || s.Used.After(known.Used) {
+				newest[s.label()] = s
+			}
 		}
 	}
 	for label, s := range newest {

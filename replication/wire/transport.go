@@ -194,10 +194,11 @@ var errStale = errors.New("the way that went well before does not any more")
 // try sends a request once.
 func (t *Transport) try(r *http.Request, direct bool) (*http.Response, error) {
 	if !direct {
-		way := OverTCP
+		way, by := OverTCP, ByConfig
 		if t.dialer.cfg.QUIC {
-			way = OverProxy
+			way, by = OverProxy, ByProxy
 		}
+		t.dialer.paths.chose(t.target, by)
 		return t.overTCP(r, way)
 	}
 	q, err := t.choose(r.Context())

@@ -47,6 +47,7 @@ func (t *Transport) choose(ctx context.Context) (*quicConn, error) {
 		t.background(func(ctx context.Context) { t.probe(ctx, p) })
 	}
 	if way == OverTCP {
+		t.dialer.paths.chose(t.target, ByMemory)
 		return nil, nil
 	}
 	race := t.race(OverQUIC)
@@ -124,6 +125,7 @@ func (t *Transport) race(first Way) *racing {
 			t.dialer.paths.failed(t.target, err)
 		} else {
 			t.dialer.ways.won(p, f.way(), time.Now())
+			t.dialer.paths.chose(t.target, ByRace)
 		}
 		t.mu.Lock()
 		t.racing = nil
@@ -154,6 +156,7 @@ func (t *Transport) probe(ctx context.Context, p place) {
 		return
 	}
 	t.dialer.ways.won(p, OverQUIC, time.Now())
+	t.dialer.paths.chose(t.target, ByProbe)
 	t.mu.Lock()
 	closed := t.closed
 	if !closed {

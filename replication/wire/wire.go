@@ -214,6 +214,13 @@ func PeerOf(r *http.Request) Peer {
 	return Peer{}
 }
 
+// IdentityOf says who sent a request, and whether that is somebody who may ask
+// for more than a certificate: neither anonymous nor lapsed.
+func IdentityOf(r *http.Request) (identity.Identity, bool) {
+	p := PeerOf(r)
+	return p.Identity, !p.Anonymous() && !p.Lapsed
+}
+
 // WithPeer is r as if peer had sent it, for tests of handlers.
 func WithPeer(r *http.Request, peer Peer) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), keyPeer, peer))
