@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -75,16 +77,37 @@ type keeper struct {
 	upstream string
 	data     string
 	log      *slog.Logger
-	empty    chan chan error
+	changes  chan change
 
 	mu   sync.Mutex
 	box  Box
+	n    int      // of its folder
 	past Snapshot // counters of the boxes before this one
 }
 
+// change has the box opened anew on the same address, with what its folder holds
+// now or, if it is to be emptied, in a new one.
+type change struct {
+	empty  bool
+	answer chan error
+}
+
+// carried are the folders of a box that are not its cache: its place in the
+// region, and what was added to it. They outlive its emptying.
+func carried() []string { return []string{"identity", "deposits"} }
+
 func newKeeper(ctx context.Context, cfg Config, listen, upstream, data string) (*keeper, error) {
-	k := &keeper{make: cfg.NewBox, upstream: upstream, data: data, log: cfg.Log, empty: make(chan chan error)}
-	return k, k.open(ctx, listen, 0)
+	k := &keeper{make: cfg.NewBox, upstream: upstream, data: data, log: cfg.Log, changes: make(chan change)}
+	first := 0
+	if entries, err := os.ReadDir(data); err == nil { // what is wrong with it, opening the box tells
+		for _, e := range entries {
+			number, ok := strings.CutPrefix(e.Name(), "box-")
+			if n, err := strconv.Atoi(number); ok && err == nil {
+				first = max(first, n)
+			}
+		}
+	}
+	return k, k.open(ctx, listen, first)
 }
 
 // open makes box number n. Each has a folder of its own, so that what is being
@@ -95,9 +118,16 @@ func (k *keeper) open(ctx context.Context, listen string, n int) error {
 		return fmt.Errorf("demo: open the box: %w", err)
 	}
 	k.mu.Lock()
-	k.box = b
+	k.box, k.n = b, n
 	k.mu.Unlock()
 	return nil
+}
+
+// dir is the present box's folder.
+func (k *keeper) dir() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.folder(k.n)
 }
 
 func (k *keeper) folder(n int) string { return filepath.Join(k.data, "box-"+strconv.Itoa(n)) }
@@ -123,11 +153,16 @@ func (k *keeper) snapshot() Snapshot {
 }
 
 // clear puts an empty box in the present one's place, on the same address.
-func (k *keeper) clear(ctx context.Context) error {
-	answer := make(chan error, 1)
+func (k *keeper) clear(ctx context.Context) error { return k.change(ctx, true) }
+
+// again opens the present box anew, on the same address.
+func (k *keeper) again(ctx context.Context) error { return k.change(ctx, false) }
+
+func (k *keeper) change(ctx context.Context, empty bool) error {
+	c := change{empty: empty, answer: make(chan error, 1)}
 	select {
-	case k.empty <- answer:
-		return <-answer // run answers every question it takes
+	case k.changes <- c:
+		return <-c.answer // run answers all that it takes
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -135,7 +170,7 @@ func (k *keeper) clear(ctx context.Context) error {
 
 // run keeps a box running until ctx ends.
 func (k *keeper) run(ctx context.Context) error {
-	for n := 0; ; n++ {
+	for {
 		box := k.now()
 		inner, stop := context.WithCancel(ctx)
 		ended := make(chan error, 1)
@@ -147,22 +182,52 @@ func (k *keeper) run(ctx context.Context) error {
 				err = errors.New("demo: the box stopped by itself")
 			}
 			return err
-		case answer := <-k.empty:
+		case c := <-k.changes:
 			stop()
 			err := <-ended
 			if err == nil {
-				past := k.snapshot()
-				if err = k.open(ctx, box.Addr(), n+1); err == nil {
-					k.mu.Lock()
-					k.past = past
-					k.mu.Unlock()
-					err = os.RemoveAll(k.folder(n))
-				}
+				err = k.replace(ctx, box.Addr(), c.empty)
 			}
-			answer <- err
+			c.answer <- err
 			if err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// replace opens a box in the place of the one that has ended.
+func (k *keeper) replace(ctx context.Context, listen string, empty bool) error {
+	past, old := k.snapshot(), k.n
+	next := old
+	if empty {
+		next++
+		if err := carry(k.folder(old), k.folder(next)); err != nil {
+			return fmt.Errorf("demo: empty the box: %w", err)
+		}
+	}
+	if err := k.open(ctx, listen, next); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	k.past = past
+	k.mu.Unlock()
+	if !empty {
+		return nil
+	}
+	return os.RemoveAll(k.folder(old))
+}
+
+// carry moves what outlives an emptying into the next box's folder.
+func carry(from, to string) error {
+	if err := os.MkdirAll(to, 0o750); err != nil {
+		return err
+	}
+	for _, name := range carried() {
+		err := os.Rename(filepath.Join(from, name), filepath.Join(to, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }

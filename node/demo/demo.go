@@ -28,9 +28,25 @@ type Config struct {
 	// one that is removed at the end.
 	Data   string
 	NewBox NewBox
+	// Beyond is where the region and the centre are that the box belongs to, each
+	// elsewhere if that port is taken. None means a box of its own.
+	Beyond *Beyond
+	// Program is how this program is called in the lines that are shown to copy.
+	Program string
 	// Lang is "fr" or "en" for what is written to the terminal.
 	Lang string
 	Log  *slog.Logger
+}
+
+// Beyond is where the parts beyond the line listen.
+type Beyond struct {
+	Region, Centre string
+	Admin          string // where the centre takes files
+}
+
+// DefaultBeyond is the usual addresses of the region and the centre.
+func DefaultBeyond() *Beyond {
+	return &Beyond{Region: "127.0.0.1:4433", Centre: "127.0.0.1:4434", Admin: centreAdmin}
 }
 
 // DefaultConfig is the line of many schools and the addresses that the documents name.
@@ -38,8 +54,8 @@ func DefaultConfig() Config {
 	return Config{
 		Page: "127.0.0.1:8080", Box: "127.0.0.1:8081", Origin: "127.0.0.1:0",
 		Rate: 20_000_000, Delay: 20 * time.Millisecond,
-		Lang: Lang(os.Getenv),
-		Log:  slog.New(slog.DiscardHandler),
+		Lang: Lang(os.Getenv), Program: "preau",
+		Log: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -58,7 +74,11 @@ func Lang(getenv func(string) string) string {
 }
 
 func (cfg Config) check() error {
-	for name, addr := range map[string]string{"page": cfg.Page, "box": cfg.Box, "origin": cfg.Origin} {
+	addresses := map[string]string{"page": cfg.Page, "box": cfg.Box, "origin": cfg.Origin}
+	if b := cfg.Beyond; b != nil {
+		addresses["region"], addresses["centre"], addresses["centre admin"] = b.Region, b.Centre, b.Admin
+	}
+	for name, addr := range addresses {
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {
 			return fmt.Errorf("demo: %s address: %w", name, err)
@@ -159,7 +179,11 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (err error) {
 	start("stage", show.run)
 	start("page", func(ctx context.Context) error { return serve(ctx, page, newFace(show), cfg.Log) })
 
-	tell.write("welcome", page.Addr(), keep.now().Addr(), keep.now().Addr())
+	tell.write("welcome", page.Addr(), keep.now().Addr(), cfg.Program, keep.now().Addr())
+	// Last: the page is there first, whatever these take.
+	if cfg.Beyond != nil {
+		start("region and centre", func(ctx context.Context) error { return show.runBeyond(ctx, data) })
+	}
 	<-ctx.Done()
 	parts.Wait()
 	if failed == nil {

@@ -192,7 +192,13 @@ func (r *running) post(t *testing.T, path, form string, fields ...string) int {
 // follow reads the page's events until one is as wanted.
 func (r *running) follow(t *testing.T, what string, want func(demo.State) bool) demo.State {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	return r.watch(t, 30*time.Second, what, want)
+}
+
+// watch is follow for what takes its time.
+func (r *running) watch(t *testing.T, limit time.Duration, what string, want func(demo.State) bool) demo.State {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.page+"/events", nil)
 	if err != nil {

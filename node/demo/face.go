@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"preau/node/demo/beyond"
 	"preau/node/demo/library"
 	"preau/node/wanline"
 )
@@ -40,6 +41,8 @@ func newFace(s *stage) http.Handler {
 	mux.HandleFunc("POST /class", f.do(func(r *http.Request) error { return s.begin(r.PostFormValue("path")) }))
 	mux.HandleFunc("POST /line", f.do(f.setLine))
 	mux.HandleFunc("POST /empty", f.do(func(r *http.Request) error { return s.empty(r.Context()) }))
+	mux.HandleFunc("POST /document", f.do(func(r *http.Request) error { return s.put(r.Context(), language(r)) }))
+	mux.HandleFunc("POST /deposit", f.do(func(r *http.Request) error { return s.add(r.Context(), language(r)) }))
 	guarded := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -82,7 +85,7 @@ func (f *face) do(act func(*http.Request) error) http.HandlerFunc {
 		r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
 		err := act(r)
 		switch {
-		case errors.Is(err, errBusy):
+		case errors.Is(err, errBusy), errors.Is(err, beyond.ErrNotYet):
 			http.Error(w, err.Error(), http.StatusConflict)
 		case errors.Is(err, errAsk), errors.Is(err, errNoClass):
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -125,7 +128,7 @@ func (f *face) index(w http.ResponseWriter, r *http.Request) {
 	box := f.stage.keep.now().Addr()
 	var b bytes.Buffer
 	err := f.page.Execute(&b, map[string]any{
-		"Lang": lang, "T": texts(lang), "Files": files, "Box": box, "Devices": devices,
+		"Lang": lang, "T": texts(lang), "Files": files, "Box": box, "Devices": devices, "Beyond": f.stage.network != nil,
 		"Rates": []int64{512_000, 2_000_000, 8_000_000, 20_000_000, 100_000_000},
 		"Rate":  f.stage.line.Rate(),
 		"Setup": map[string]any{"lang": lang, "box": "http://" + box, "text": texts(lang), "titles": titles},

@@ -9,6 +9,7 @@ import (
 	"preau/node/config"
 	"preau/node/front"
 	doors "preau/node/listen"
+	"preau/node/obs"
 )
 
 // boxBudget is the disk the demonstration's box may use: enough for the whole
@@ -19,7 +20,11 @@ const boxBudget = 512 * config.MiB
 func RealBox(ctx context.Context, address, upstream, data string, log *slog.Logger) (Box, error) {
 	cfg := box.DefaultConfig()
 	cfg.Data, cfg.Budget = data, boxBudget
-	cfg.Admin = box.Admin{Listen: "127.0.0.1:9190", MayMove: true}
+	admin, _, err := free(obs.DefaultAdminAddress)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Admin = box.Admin{Listen: admin, MayMove: true}
 	cfg.Listen = []doors.Config{{Address: address}}
 	var site front.Site
 	site.SetDefaults()
@@ -29,15 +34,21 @@ func RealBox(ctx context.Context, address, upstream, data string, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	return realBox{b}, nil
+	return realBox{b, admin}, nil
 }
 
 // realBox shows a box as the page wants it.
-type realBox struct{ box *box.Box }
+type realBox struct {
+	box   *box.Box
+	admin string
+}
 
 func (r realBox) Run(ctx context.Context) error { return r.box.Run(ctx) }
 
 func (r realBox) Addr() string { return r.box.Addrs()[0].String() }
+
+// Admin is where the box's operator adds files without a token.
+func (r realBox) Admin() string { return r.admin }
 
 func (r realBox) Snapshot() Snapshot {
 	s := r.box.Snapshot(context.Background())

@@ -34,6 +34,7 @@ type State struct {
 	Class   *Lesson   `json:"class"`
 	Emptied int64     `json:"emptied"` // how often
 	Samples []Sample  `json:"samples"`
+	Beyond  *Network  `json:"beyond"` // nil: the box is on its own
 }
 
 // LineState is the simulated line's.
@@ -80,7 +81,11 @@ type stage struct {
 	ask  chan string // paths for the class to download
 	now  func() time.Time
 
+	// gate is held for reading by a class, and wholly while the box is another one.
+	gate sync.RWMutex
+
 	mu       sync.Mutex
+	network  *network // nil: the box is on its own
 	lesson   *Lesson
 	emptied  int64
 	samples  []Sample
@@ -88,10 +93,14 @@ type stage struct {
 }
 
 func newStage(cfg Config, line *wanline.Line, keep *keeper, tell *teller) *stage {
-	return &stage{
+	s := &stage{
 		cfg: cfg, line: line, keep: keep, tell: tell, now: time.Now,
 		ask: make(chan string, 1), watchers: map[chan State]struct{}{},
 	}
+	if cfg.Beyond != nil {
+		s.network = newNetwork()
+	}
+	return s
 }
 
 // run samples the figures and holds the classes until ctx ends.
@@ -116,7 +125,7 @@ func (s *stage) run(ctx context.Context) error {
 
 // sample adds a second to the chart when it is over; last has the totals of the second before.
 func (s *stage) sample(last Sample) Sample {
-	now := Sample{At: s.now().Unix(), LAN: s.keep.snapshot().LANBytes, WAN: s.line.Received()}
+	now := Sample{At: s.now().Unix(), LAN: s.keep.snapshot().LANBytes, WAN: s.crossed()}
 	if last.At == 0 {
 		return now
 	}
@@ -135,11 +144,14 @@ func (s *stage) sample(last Sample) Sample {
 // state is how things are at this moment.
 func (s *stage) state() State {
 	st := State{
-		Box: s.keep.snapshot(), WAN: s.line.Received(),
+		Box: s.keep.snapshot(), WAN: s.crossed(),
 		Line: LineState{Mode: s.line.State().String(), Rate: s.line.Rate(), Delay: s.cfg.Delay.Milliseconds()},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.network != nil {
+		st.Beyond = s.network.shown()
+	}
 	st.Emptied, st.Samples = s.emptied, slices.Clone(s.samples)
 	if s.lesson != nil {
 		l := *s.lesson
@@ -197,6 +209,8 @@ func (s *stage) begin(path string) error {
 
 // hold runs one class to its end.
 func (s *stage) hold(ctx context.Context, path string) {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
 	url := "http://" + s.keep.now().Addr() + path
 	s.tell.say("class-begins", devices, url)
 	rep, err := class.Run(ctx, class.Config{
@@ -237,15 +251,38 @@ func pupils(all []class.Device) []Pupil {
 	return out
 }
 
+// ways are the school's line as it is built here: to the library, and to the
+// region once there is one. They are cut together.
+func (s *stage) ways() []*wanline.Line {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.network == nil || s.network.way == nil {
+		return []*wanline.Line{s.line}
+	}
+	return []*wanline.Line{s.line, s.network.way}
+}
+
+// crossed counts the bytes that came to the school.
+func (s *stage) crossed() (n int64) {
+	for _, w := range s.ways() {
+		n += w.Received()
+	}
+	return n
+}
+
 func (s *stage) cut(mode wanline.Mode) {
-	s.line.Cut(mode)
+	for _, w := range s.ways() {
+		w.Cut(mode)
+	}
 	s.tell.say("line-cut-" + mode.String())
 	s.publish()
 }
 
 func (s *stage) heal() error {
-	if err := s.line.Heal(); err != nil {
-		return err
+	for _, w := range s.ways() {
+		if err := w.Heal(); err != nil {
+			return err
+		}
 	}
 	s.tell.say("line-healed")
 	s.publish()
@@ -253,7 +290,9 @@ func (s *stage) heal() error {
 }
 
 func (s *stage) rate(bps int64) {
-	s.line.SetRate(bps)
+	for _, w := range s.ways() {
+		w.SetRate(bps)
+	}
 	s.tell.say("line-rate", float64(bps)/1e6)
 	s.publish()
 }
@@ -262,14 +301,18 @@ func (s *stage) empty(ctx context.Context) error {
 	s.mu.Lock()
 	busy := s.lesson != nil && s.lesson.Running
 	s.mu.Unlock()
-	if busy {
+	if busy || !s.gate.TryLock() {
 		return errBusy
 	}
+	defer s.gate.Unlock()
 	if err := s.keep.clear(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	s.emptied++
+	if s.network != nil {
+		s.network.emptied()
+	}
 	s.mu.Unlock()
 	s.tell.say("box-emptied")
 	s.publish()

@@ -58,7 +58,7 @@
     const b = st.box, asked = b.hits + b.misses + b.stale + b.passed + b.collapsed;
     put("f-lan", bytes(b.lan));
     put("f-wan", bytes(st.wan));
-    put("f-ratio", st.wan > 10000 ? "× " + num(b.lan / st.wan) : "–");
+    put("f-ratio", st.wan > 10000 && b.lan > 10000 ? "× " + num(b.lan / st.wan) : "–");
     put("f-hits", asked ? num(100 * (b.hits + b.stale + b.collapsed) / asked, 0) + " %" : "–");
     const rows = [["count-hits", b.hits], ["count-joined", b.collapsed], ["count-miss", b.misses], ["count-stale", b.stale], ["count-passed", b.passed]];
     const list = $("counts");
@@ -179,6 +179,56 @@
     }));
   };
 
+  // A step of a way: there, part of the way, or not yet and why.
+  const step = (there, share, off) => {
+    if (there) return el("td", {}, el("span", {class: "tag good"}, text["way-there"]));
+    if (share > 0) return el("td", {}, el("span", {class: "tag warm"}, say("way-part", {n: Math.floor(100 * share)})));
+    return el("td", {}, el("span", {class: "soft"}, text[off ? "way-waits" : "way-not"]));
+  };
+  const rows = (id, list, off, none, make) => {
+    const now = JSON.stringify([list, off]);
+    if (clock.get(id) === now || $(id).contains(document.activeElement)) return;
+    clock.set(id, now);
+    $(id).replaceChildren(...(list.length ? list.map(make) : [el("tr", {}, el("td", {colspan: 4, class: "soft"}, none))]));
+  };
+  const name = (title, path, n) => el("td", {class: "name"},
+    path ? el("a", {href: setup.box + path, target: "_blank", rel: "noopener"}, title) : title, " ", el("span", {class: "soft"}, bytes(n)));
+  const copy = (id, line) => {
+    $(id).hidden = !line;
+    const code = $(id).lastChild;
+    if (code.textContent !== line) code.textContent = line;
+  };
+
+  const beyond = (st) => {
+    const b = st.beyond;
+    if (!b) return;
+    const cut = st.line.mode !== "up", off = cut || (b.phase === "ready" && !b.linked), state = $("far-state");
+    const phase = b.phase !== "ready" ? b.phase : cut ? "cut" : b.linked ? "ready" : "looking";
+    state.classList.toggle("down", phase === "failed" || phase === "cut");
+    state.classList.toggle("comes", phase !== "ready" && phase !== "failed" && phase !== "cut");
+    const v = text["far-" + phase] + (b.problem ? " " + b.problem : "");
+    if (state.lastChild.textContent !== v) state.lastChild.textContent = v;
+    $("b-put").disabled = b.phase !== "ready";
+    const docs = (b.documents || []).slice().reverse(), added = b.deposits || [];
+    rows("down", docs, off, text["down-none"], (d) => el("tr", {}, name(d.title, d.path, d.bytes),
+      step(true), step(d.region), step(d.state === "complete", d.bytes ? d.held / d.bytes : 0, off)));
+    rows("up", added, off, text["up-none"], (d) => el("tr", {}, name(d.title || d.filename, d.path, d.length),
+      step(true), step(d.state !== "box", d.length ? d.sent / d.length : 0, off), step(d.state === "central")));
+    copy("put-line", b.phase === "ready" ? b.put_line : "");
+    copy("add-line", b.add_line);
+    const old = before && before.beyond;
+    if (!old) return;
+    for (const d of b.documents || []) {
+      const o = (old.documents || []).find((x) => x.key === d.key);
+      if (!o) announce(say("said-put", {title: d.title}));
+      else if (d.state === "complete" && o.state !== "complete") announce(say("said-down", {title: d.title}));
+    }
+    for (const d of added) {
+      const o = (old.deposits || []).find((x) => x.id === d.id);
+      if (!o || o.state !== d.state) announce(say("said-" + d.state, {title: d.title || d.filename}));
+    }
+  };
+
   const live = (on) => {
     $("live").classList.toggle("off", !on);
     const v = text[on ? "live-on" : "live-off"];
@@ -194,6 +244,7 @@
     lesson(st);
     chart(st);
     held(st);
+    beyond(st);
     before = st;
   };
 

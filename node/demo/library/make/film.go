@@ -1,13 +1,14 @@
 //go:build ignore
 
-// Film draws the sample library's film about the water cycle, picture by
+// Command make draws the sample library's film about the water cycle, picture by
 // picture, with its music, and lets ffmpeg (Debian's package is enough) make
 // one small MP4 of it:
 //
 //	cd node/demo/library && go generate
 //
-// It is run by hand when the film changes, never by the build: the film is in
-// the repository. Captions are beside it as WebVTT, in French and English.
+// It is run by hand when the film changes, never by the build: the film is in the
+// repository. It makes nothing else of the library. Captions are beside it
+// as WebVTT, in French and English.
 package main
 
 import (
