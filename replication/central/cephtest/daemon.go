@@ -50,7 +50,8 @@ func (c *Cluster) start(name, program string, args ...string) error {
 	cmd := exec.Command(program, append(args, "-f", "-c", c.conf())...) //nolint:noctx // Close ends it
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = environment()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// A Ctrl-C at the terminal is for this process, which may need it for a while.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	err = cmd.Start()
 	if err := errors.Join(err, out.Close()); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
@@ -106,14 +107,18 @@ func (c *Cluster) pause(name string) error {
 		return fmt.Errorf("%s does not run", name)
 	}
 	tasks := filepath.Join("/proc", strconv.Itoa(d.cmd.Process.Pid), "task", "*", "stat")
-	for late := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if stopped(tasks) {
-			return nil
-		}
-		if time.Now().After(late) {
+	late := time.NewTimer(30 * time.Second)
+	defer late.Stop()
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for !stopped(tasks) {
+		select {
+		case <-late.C:
 			return fmt.Errorf("%s has not stopped after 30 s", name)
+		case <-again.C:
 		}
 	}
+	return nil
 }
 
 // stopped tells if all the threads that these files of /proc stand for are.

@@ -37,7 +37,7 @@ type lease struct {
 	system string
 	log    *slog.Logger
 	gauge  prometheus.Gauge
-	id     string
+	id     string // never empty: that is nobody
 
 	mu     sync.Mutex
 	held   context.Context //nolint:containedctx // ends when the lease does
@@ -57,10 +57,16 @@ type leaseText struct {
 	Count  uint64 `cbor:"2,keyasint"`
 }
 
-func newLease(st store.Store, system string, log *slog.Logger, gauge prometheus.Gauge) *lease {
-	var id [8]byte
-	rand.Read(id[:]) // never fails
-	return &lease{st: st, system: system, log: log, gauge: gauge, id: hex.EncodeToString(id[:]), change: make(chan struct{})}
+// newLease is one for a gateway of that name. With a name that outlives the
+// process, a gateway that was killed finds the lease still its own; without one
+// it has to wait as any other.
+func newLease(st store.Store, system, name string, log *slog.Logger, gauge prometheus.Gauge) *lease {
+	if name == "" {
+		var id [8]byte
+		rand.Read(id[:]) // never fails
+		name = hex.EncodeToString(id[:])
+	}
+	return &lease{st: st, system: system, log: log, gauge: gauge, id: name, change: make(chan struct{})}
 }
 
 // wait returns a context that lasts as long as the lease, once this gateway has
@@ -184,6 +190,7 @@ func (l *lease) look(ctx context.Context) error {
 	}
 	if l.mine = text.Holder == l.id; l.mine {
 		l.renewed = time.Now()
+		l.count = max(l.count, text.Count) // it may be from before a restart
 	}
 	if text.Holder == "" {
 		l.seen = time.Time{} // given up: for whoever comes

@@ -304,6 +304,34 @@ func TestOneGatewayMakesThePasses(t *testing.T) {
 	})
 }
 
+// A gateway that was killed has given nothing up, and is the holder still.
+func TestAGatewayThatWasKilledGoesOnAtOnce(t *testing.T) {
+	for after, want := range map[string]float64{"a": 1, "b": 0} {
+		bubble(t, func(w *world) {
+			t := w.t
+			c := small()
+			c.Gateway = "a"
+			line := storetest.NewFaulty(w.st, 1)
+			killed := w.start(line, c)
+			settle(25 * time.Second) // it renews its lease meanwhile
+			line.Add(storetest.Fault{})
+			killed.stop()
+			reg := prometheus.NewRegistry()
+			c.Gateway = after
+			g := w.startWith(w.st, c, slog.New(slog.DiscardHandler), reg)
+			settle(3 * time.Second)
+			if n := gathered(t, reg, "preau_central_publish_leader", ""); n != want {
+				t.Errorf("after gateway a was killed %s leads: %v, want %v", after, n, want)
+			}
+			settle(70 * time.Second)
+			if n := gathered(t, reg, "preau_central_publish_leader", ""); n != 1 {
+				t.Errorf("a minute later %s leads: %v", after, n)
+			}
+			g.stop()
+		})
+	}
+}
+
 func TestMetricsAreWellNamed(t *testing.T) {
 	bubble(t, func(w *world) {
 		t := w.t

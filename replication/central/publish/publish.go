@@ -69,6 +69,11 @@ type Config struct {
 	// System is the gateways' own bucket. It must have no versions, and no rule
 	// that removes objects by age.
 	System string `toml:"system_bucket"`
+	// Gateway is what this gateway is called among those of one system bucket, at
+	// every start the same: one that was killed goes on at once where it was,
+	// rather than wait until its own lease has run out. Empty: another one each
+	// time. Two of one name do everything twice, and no harm.
+	Gateway string `toml:"gateway"`
 	// Every is the time between passes over a bucket, give or take a tenth.
 	Every time.Duration `toml:"every"`
 	// Look is how often other gateways' news are looked for.
@@ -110,6 +115,7 @@ func (c Config) Validate() error {
 	}
 	err := store.CheckBucket(c.System)
 	bad(err != nil, "system_bucket: %w", err)
+	bad(len(c.Gateway) > 200, "gateway: a name of %d bytes, at most 200", len(c.Gateway))
 	bad(c.Every < time.Second, "every: %s is less than 1s", c.Every)
 	bad(c.Look < 10*time.Millisecond || c.Look > time.Minute, "look: %s is not within 10ms and 1m", c.Look)
 	bad(c.Workers < 2 || c.Workers > 256, "workers: %d is not within 2 and 256", c.Workers)
@@ -192,7 +198,7 @@ func New(cfg Config, st store.Store, key ed25519.PrivateKey, log *slog.Logger, r
 		cfg: cfg, st: st, key: key, pub: pub, log: log.With("part", "publish"), met: met, buckets: map[string]*bucket{},
 		queue: newQueue(met.inHand), hinted: map[hint]bool{}, hintNews: make(chan struct{}, 1),
 	}
-	p.lease = newLease(st, cfg.System, p.log, met.leader)
+	p.lease = newLease(st, cfg.System, cfg.Gateway, p.log, met.leader)
 	for _, name := range cfg.Buckets {
 		p.buckets[name] = &bucket{
 			name: name, log: p.log.With("bucket", name), opening: make(chan struct{}, 1),
