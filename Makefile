@@ -28,7 +28,7 @@ FUZZTIME ?= 30s
 # region, …: an unknown name lists all).
 BENCHFLAGS ?=
 
-.PHONY: help run build test test-system vet check bench fuzz clean
+.PHONY: help run ministry build test test-system vet check bench fuzz clean
 
 help: ## say what there is
 	@echo "Préau: a cache for schools. A class downloads once."
@@ -40,6 +40,9 @@ help: ## say what there is
 
 run: ## see it work, on http://127.0.0.1:8080, with nothing installed but Go
 	@$(GO) run -ldflags '$(LDFLAGS)' ./cmd/preau demo
+
+ministry: build ## a whole ministry: real Ceph, gateway, region, two boxes (Linux; Ctrl-C ends it)
+	@$(GO) run ./node/whole/ministry/up -binary bin/preau
 
 build: ## build ./bin/preau
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/preau ./cmd/preau
