@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -225,7 +226,10 @@ func (c centralPutCmd) put(ctx context.Context, file string) error {
 			req.Header.Set("Preau-Meta-"+name, text)
 		}
 	}
-	resp, err := http.DefaultClient.Do(req)
+	// The upload takes as long as it takes, and ctx ends it.
+	client := http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("no gateway with a folder answers at %s: %w", c.Admin, err)
 	}

@@ -54,9 +54,9 @@ func score(key string, n Node) float64 {
 	}
 	var h xxhash.Digest
 	h.Reset()
-	_, _ = h.WriteString(n.Name) // never fails
+	_, _ = h.WriteString(n.Name) //nolint:errcheck // never fails
 	_, _ = h.Write([]byte{0})    // never fails
-	_, _ = h.WriteString(key)    // never fails
+	_, _ = h.WriteString(key)    //nolint:errcheck // never fails
 	u := (float64(mix(h.Sum64())>>11) + 0.5) / (1 << 53)
 	return -n.Weight / math.Log(u)
 }

@@ -100,7 +100,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Central, err err
 	if err := c.openAdmin(ctx, keep); err != nil {
 		return nil, err
 	}
-	if err := c.openStore(keep); err != nil {
+	if err := c.openStore(keep); err != nil { //nolint:contextcheck // what it begins outlives the opening
 		return nil, err
 	}
 	pc := publish.DefaultConfig()

@@ -283,7 +283,7 @@ func TestDepositsGoUpAsSoonAsTheGatewayIsBack(t *testing.T) {
 		line := &cuttable{inside: inside{h: g.handler()}}
 		line.cut.Store(true)
 		beginOver(t, r, line)
-		time.Sleep(30 * time.Minute)
+		time.Sleep(30 * time.Minute) //nolint:forbidigo // in a bubble
 		kept := func() (n int) {
 			for _, d := range list[catalogue.Deposit](r, catalogue.KindDeposit) {
 				if d.Kept {
@@ -300,7 +300,7 @@ func TestDepositsGoUpAsSoonAsTheGatewayIsBack(t *testing.T) {
 			t.Errorf("it waits for %q, %v", d.Waiting, err)
 		}
 		line.cut.Store(false)
-		time.Sleep(31 * time.Second)
+		time.Sleep(31 * time.Second) //nolint:forbidigo // in a bubble
 		if n := kept(); n != many {
 			t.Errorf("%d of %d are kept 31 s after the gateway is back", n, many)
 		}

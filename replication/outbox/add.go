@@ -52,7 +52,7 @@ func (o *Outbox) tidy(ctx context.Context) {
 	}
 	defer o.adding.Unlock()
 	if o.litter.Swap(false) {
-		if err := o.removeUnnamed(); err != nil {
+		if err := o.removeUnnamed(); err != nil { //nolint:contextcheck // it is done also when the upload was given up
 			o.litter.Store(true)
 			o.log.WarnContext(ctx, "what is left of an upload can't be removed", "err", err)
 		}

@@ -21,6 +21,7 @@ import (
 
 // cpuSeconds is the processor time this process has used.
 func cpuSeconds(b *testing.B) float64 {
+	b.Helper()
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)
@@ -30,6 +31,7 @@ func cpuSeconds(b *testing.B) float64 {
 
 // perGB reports the processor time that fn takes for each GB of its bytes.
 func perGB(b *testing.B, bytes int64, fn func()) {
+	b.Helper()
 	b.SetBytes(bytes / int64(b.N))
 	b.ResetTimer()
 	before := cpuSeconds(b)
@@ -51,6 +53,7 @@ func distinct(p []byte, i int) block.Digest {
 }
 
 func benchPut(b *testing.B, size, workers int) {
+	b.Helper()
 	cfg := testConfig(b.TempDir())
 	cfg.BudgetBytes = 2 << 30
 	s := mustOpen(b, cfg, &shelf{})
@@ -90,6 +93,7 @@ func BenchmarkSum(b *testing.B) {
 // benchChurn puts blocks of 1 MiB through a store of which a fifth is carried
 // forward once. Each is hashed once, and those carried forward twice.
 func benchChurn(b *testing.B, budget int64) {
+	b.Helper()
 	cfg := testConfig(b.TempDir())
 	cfg.BudgetBytes = budget
 	k := &shelf{}
@@ -199,6 +203,7 @@ func heap() int64 {
 
 // anonymous is the process's resident memory beyond its files.
 func anonymous(b *testing.B) int64 {
+	b.Helper()
 	p, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		b.Skip("no /proc here")

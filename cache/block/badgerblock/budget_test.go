@@ -25,7 +25,6 @@ type lottery struct {
 	percent int
 	asked   int
 	gone    map[block.Digest]bool
-	copied  int64
 }
 
 func (k *lottery) NextRing(used []int64) block.Ring {
@@ -64,6 +63,7 @@ func (s *Store) leastUse() int64 { return s.cfg.BudgetBytes - 4*s.geo.cost }
 // watch measures the disk that s takes again and again. stop returns the most
 // that was seen, and the mean since half was called.
 func watch(t *testing.T, s *Store) (half func(), stop func() (most, mean int64)) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var late atomic.Bool
 	var most, sum, n int64
@@ -97,7 +97,7 @@ func watch(t *testing.T, s *Store) (half func(), stop func() (most, mean int64))
 				sum += least
 				n++
 			}
-			time.Sleep(pause)
+			time.Sleep(pause) //nolint:forbidigo // cancel ends it
 		}
 	})
 	return func() { late.Store(true) }, func() (int64, int64) {
@@ -130,6 +130,7 @@ func TestBudget(t *testing.T) {
 }
 
 func churn(t *testing.T, budget int64, percent int) {
+	t.Helper()
 	cfg := testConfig(t.TempDir())
 	cfg.BudgetBytes = budget
 	extra := atomic.Int64{}

@@ -52,7 +52,7 @@ func (s *Store) presentIn(g *segment, d block.Digest, p []byte) (block.Segment, 
 		if block.Sum(p) != d {
 			return 0, false, errOtherBytes
 		}
-		_ = b.damaged(err) // says so; p takes its place
+		_ = b.damaged(err) //nolint:errcheck // says so; p takes its place
 		return 0, false, nil
 	}
 	return g.id(), !g.retiring.Load(), nil

@@ -67,7 +67,7 @@ func TestIndexIsDamagedWhileOpen(t *testing.T) {
 				want[d] = p
 			}
 			s.sealNow()
-			time.Sleep(2 * racy) // real file times: verified state now counts
+			time.Sleep(2 * racy) //nolint:forbidigo // real file times: verified state now counts
 			right(t, s, want)
 			g, at, _ := s.find(d, false)
 			defer g.release()
@@ -140,7 +140,7 @@ func copies(t *testing.T, s *Store, p []byte) [2]*segment {
 	return [2]*segment{old, s.all()[0]}
 }
 
-func spoil(t *testing.T, s *Store, d block.Digest, list ...*segment) {
+func spoil(t *testing.T, d block.Digest, list ...*segment) {
 	t.Helper()
 	for _, g := range list {
 		at, ok := g.find(d)
@@ -166,13 +166,13 @@ func TestPutReplacesWhatIsDamaged(t *testing.T) {
 				if sealed {
 					s.sealNow()
 				}
-				time.Sleep(2 * racy)
+				time.Sleep(2 * racy) //nolint:forbidigo // real file times
 				blocktest.Check(t, s, d, p)
 				mustPut(t, s, 0, p)
 				if a := s.rings[0].active; dropped > 0 || len(s.all()) != 1 || a != nil && a.w.n != 1 {
 					t.Error("a block that is there undamaged was written again")
 				}
-				spoil(t, s, d, s.all()[0])
+				spoil(t, d, s.all()[0])
 				mustPut(t, s, 1, p)
 				blocktest.Check(t, s, d, p)
 				if dropped != 1 {
@@ -195,7 +195,7 @@ func TestPutReplacesAllCopies(t *testing.T) {
 	p := blocktest.Bytes(1, 100_000)
 	d := block.Sum(p)
 	both := copies(t, s, p)
-	spoil(t, s, d, both[:]...)
+	spoil(t, d, both[:]...)
 	_, seg := mustPut(t, s, 1, p)
 	if seg == both[0].id() || seg == both[1].id() {
 		t.Error("a damaged copy was taken for present")
@@ -223,7 +223,7 @@ func TestDamageInOneCopy(t *testing.T) {
 			k := &shelf{keep: func(block.Digest) (block.Ring, bool) { return 2, true }}
 			s := mustOpen(t, testConfig(t.TempDir()), k)
 			both := copies(t, s, p)
-			spoil(t, s, d, both[bad])
+			spoil(t, d, both[bad])
 			if _, seg := mustPut(t, s, 1, p); seg != both[1-bad].id() {
 				t.Errorf("segment %d, the good copy is in %d", seg, both[1-bad].id())
 			}
@@ -233,7 +233,7 @@ func TestDamageInOneCopy(t *testing.T) {
 			k := &shelf{keep: func(block.Digest) (block.Ring, bool) { return 2, true }}
 			s := mustOpen(t, testConfig(t.TempDir()), k)
 			both := copies(t, s, p)
-			spoil(t, s, d, both[bad])
+			spoil(t, d, both[bad])
 			if _, err := s.retire(t.Context(), both[1-bad]); err != nil {
 				t.Fatal(err)
 			}
@@ -243,7 +243,7 @@ func TestDamageInOneCopy(t *testing.T) {
 	t.Run("both", func(t *testing.T) {
 		s := mustOpen(t, testConfig(t.TempDir()), &shelf{})
 		both := copies(t, s, p)
-		spoil(t, s, d, both[:]...)
+		spoil(t, d, both[:]...)
 		if n := right(t, s, map[block.Digest][]byte{d: p}); n != 0 {
 			t.Error("damage was not noticed")
 		}

@@ -32,7 +32,7 @@ func childMain(dir string) {
 		fmt.Println("error:", err)
 		os.Exit(1)
 	}
-	go s.Run(context.Background())
+	go s.Run(context.Background()) //nolint:errcheck // it is killed
 	start, _ := strconv.Atoi(os.Getenv(childEnv + "_FROM"))
 	for i := start; ; i++ {
 		p := blocktest.Bytes(uint64(i), childSize(i))

@@ -125,7 +125,7 @@ func TestFlipsWhileRunning(t *testing.T) {
 	if n := right(t, s, want); n != len(want) {
 		t.Fatalf("%d of %d blocks before any damage", n, len(want))
 	}
-	time.Sleep(2 * racy) // real file times: verified state now counts
+	time.Sleep(2 * racy) //nolint:forbidigo // real file times: verified state now counts
 	right(t, s, want)
 	rounds := 12
 	if testing.Short() {
@@ -153,7 +153,7 @@ func TestFlipsOfVerifiedBlocks(t *testing.T) {
 	p := blocktest.Bytes(1, block.Size)
 	d, _ := mustPut(t, s, 0, p)
 	s.sealNow()
-	time.Sleep(2 * racy)
+	time.Sleep(2 * racy) //nolint:forbidigo // a real disk, so no bubble
 	blocktest.Check(t, s, d, p)
 	g, pl, _ := s.find(d, false)
 	defer g.release()
@@ -204,26 +204,34 @@ func TestStoppedDamage(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 2))
 	spoil := map[string]func(t *testing.T, path string){
 		"nothing": func(*testing.T, string) {},
-		"one bit": func(t *testing.T, path string) { flip(t, rng, path, used(t, path)) },
+		"one bit": func(t *testing.T, path string) {
+			t.Helper()
+			flip(t, rng, path, used(t, path))
+		},
 		"head": func(t *testing.T, path string) {
+			t.Helper()
 			flip(t, rng, path, min(used(t, path), 64))
 		},
 		"truncated": func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.Truncate(path, rng.Int64N(used(t, path)+1)); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"empty": func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.Truncate(path, 0); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"removed": func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"zeroed page": func(t *testing.T, path string) {
+			t.Helper()
 			f, err := os.OpenFile(path, os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -235,6 +243,7 @@ func TestStoppedDamage(t *testing.T) {
 			}
 		},
 		"a folder instead": func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}

@@ -46,8 +46,7 @@ func resident(fd uintptr, off, n int64) (yes, known bool) {
 
 // forget tells the kernel that n bytes from off on will not be read soon.
 func forget(fd uintptr, off, n int64) {
-	// Advice: nothing depends on whether it is taken.
-	_ = unix.Fadvise(int(fd), off, n, unix.FADV_DONTNEED)
+	_ = unix.Fadvise(int(fd), off, n, unix.FADV_DONTNEED) //nolint:errcheck // advice: nothing depends on whether it is taken
 }
 
 func statTimes(st *unix.Stat_t) (mtime, ctime int64) { return st.Mtim.Nano(), st.Ctim.Nano() }

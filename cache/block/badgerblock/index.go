@@ -69,7 +69,7 @@ func writeIndex(dir string, list []indexed, values int64) error {
 	if err != nil {
 		return fmt.Errorf("create index: %w", err)
 	}
-	defer os.Remove(tmp)
+	defer os.Remove(tmp) //nolint:errcheck // it has its name by then, or is no use
 	if err := fillIndex(f, list, values); err != nil {
 		return errors.Join(fmt.Errorf("write index: %w", err), f.Close())
 	}

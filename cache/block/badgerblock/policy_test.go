@@ -67,22 +67,23 @@ func (k *judge) Relabelled(context.Context, block.Segment, block.Segment, []bloc
 
 func (k *judge) Retired(context.Context, block.Segment) {}
 
-func openJudged(t testing.TB, budget int64) (*Store, *judge) {
+func openJudged(tb testing.TB, budget int64) (*Store, *judge) {
+	tb.Helper()
 	p, err := evict.New(evict.DefaultConfig(budget))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	cfg := testConfig(t.TempDir())
+	cfg := testConfig(tb.TempDir())
 	cfg.BudgetBytes = budget
 	k := &judge{policy: p}
 	s, err := New(cfg, k, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	k.store = s
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return s, k

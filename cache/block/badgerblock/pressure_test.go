@@ -43,7 +43,7 @@ func pressChild(dir, keep string) {
 		fmt.Println("error:", err)
 		os.Exit(1)
 	}
-	go s.Run(context.Background())
+	go s.Run(context.Background()) //nolint:errcheck // it is killed
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for w := range 4 {
@@ -118,7 +118,7 @@ func TestKill9UnderPressure(t *testing.T) {
 				}
 			})
 			run(t, s)
-			time.Sleep(200 * time.Millisecond) // for Run to make room, if it will
+			time.Sleep(200 * time.Millisecond) //nolint:forbidigo // for Run to make room, if it will
 			if keep == "nothing" {
 				put = put[len(put)-10:] // the rest had its time
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -286,9 +287,7 @@ func (s *Store) commitDistinct(g *segment, batch []*request) {
 	}
 	if err == nil {
 		g.mu.Lock()
-		for d, p := range places {
-			g.places[d] = p
-		}
+		maps.Copy(g.places, places)
 		g.mu.Unlock()
 		g.live.Add(int64(bytes))
 		s.met.putBytes.Add(float64(bytes))

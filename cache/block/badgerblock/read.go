@@ -142,7 +142,7 @@ func (b *storedBlock) ownFile() *os.File {
 		mine, err1 := statOf(f.Fd())
 		theirs, err2 := statOf(b.g.fd)
 		if err1 != nil || err2 != nil || mine.ino != theirs.ino || mine.dev != theirs.dev {
-			_ = f.Close() // only opened to look at
+			_ = f.Close() //nolint:errcheck // only opened to look at
 			return nil
 		}
 		b.own = f
@@ -335,11 +335,11 @@ func (b *buffers) init() {
 // of few, and others may be waiting for it.
 func (b *buffers) whole(n int) (buf []byte, done func()) {
 	if n <= tinyLen {
-		p := b.tiny.Get().(*[tinyLen]byte)
+		p := b.tiny.Get().(*[tinyLen]byte) //nolint:errcheck // the pool holds nothing else
 		return p[:], func() { b.tiny.Put(p) }
 	}
 	b.reading <- struct{}{}
-	p := b.large.Get().(*[wholeLen]byte)
+	p := b.large.Get().(*[wholeLen]byte) //nolint:errcheck // the pool holds nothing else
 	return p[:], func() {
 		b.large.Put(p)
 		<-b.reading
@@ -350,13 +350,13 @@ func (b *buffers) whole(n int) (buf []byte, done func()) {
 func (b *buffers) chunk() (buf []byte, done func()) {
 	select {
 	case b.holding <- struct{}{}:
-		p := b.small.Get().(*[chunkLen]byte)
+		p := b.small.Get().(*[chunkLen]byte) //nolint:errcheck // the pool holds nothing else
 		return p[:], func() {
 			b.small.Put(p)
 			<-b.holding
 		}
 	default:
-		p := b.tiny.Get().(*[tinyLen]byte)
+		p := b.tiny.Get().(*[tinyLen]byte) //nolint:errcheck // the pool holds nothing else
 		return p[:], func() { b.tiny.Put(p) }
 	}
 }

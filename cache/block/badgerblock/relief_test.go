@@ -106,7 +106,7 @@ func TestRoomComesBack(t *testing.T) {
 				if time.Since(begin) > 5*time.Second {
 					t.Fatal("nothing is stored though there is room again")
 				}
-				time.Sleep(10 * time.Millisecond) // the disk is real, so no bubble
+				time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the disk is real, so no bubble
 			}
 			blocktest.Check(t, s, block.Sum(p), p)
 		})

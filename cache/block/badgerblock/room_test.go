@@ -383,7 +383,7 @@ func TestCloseWhileMakingRoom(t *testing.T) {
 		if n > 3 {
 			break
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) //nolint:forbidigo // a real disk, so no bubble
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)

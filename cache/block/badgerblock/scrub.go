@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"preau/cache/block"
@@ -39,9 +40,8 @@ func (s *Store) scrub(ctx context.Context) {
 // after returns the oldest sealed segment younger than last, held; nil if
 // there is none.
 func (s *Store) after(last block.Segment) *segment {
-	all := s.all()
-	for i := len(all) - 1; i >= 0; i-- {
-		if g := all[i]; g.id() > last && g.sealed() && g.hold() {
+	for _, g := range slices.Backward(s.all()) {
+		if g.id() > last && g.sealed() && g.hold() {
 			return g
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // maxUnsealed is how many full segments may wait for Run to seal them before
@@ -23,10 +24,9 @@ func (r *ring) fillUp() {
 // first.
 func (s *Store) unsealed() []*segment {
 	var list []*segment
-	all := s.all()
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].filled.Load() && !all[i].sealed() {
-			list = append(list, all[i])
+	for _, g := range slices.Backward(s.all()) {
+		if g.filled.Load() && !g.sealed() {
+			list = append(list, g)
 		}
 	}
 	return list

@@ -87,10 +87,9 @@ func (g *segment) release() {
 	if g.refs.Add(-1) > 0 {
 		return
 	}
-	// Both were only read from.
-	_ = g.vlog.Close()
+	_ = g.vlog.Close() //nolint:errcheck // only read from
 	if x := g.idx.Load(); x != nil {
-		_ = x.f.Close()
+		_ = x.f.Close() //nolint:errcheck // only read from
 	}
 	if g.gone != nil {
 		g.gone()

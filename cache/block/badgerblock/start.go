@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -321,8 +322,8 @@ func (s *Store) mergeSmall(ctx context.Context) error {
 		if len(list) < mergeFrom {
 			continue
 		}
-		for i := len(list) - 1; i >= 0; i-- { // oldest first
-			if err := s.merge(ctx, list[i]); err != nil {
+		for _, g := range slices.Backward(list) { // oldest first
+			if err := s.merge(ctx, g); err != nil {
 				return err
 			}
 		}

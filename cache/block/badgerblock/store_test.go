@@ -47,49 +47,50 @@ func testConfig(dir string) Config {
 	return cfg
 }
 
-func mustOpen(t testing.TB, cfg Config, k *shelf) *Store {
-	t.Helper()
-	return mustOpenSpace(t, cfg, k, diskSpace)
+func mustOpen(tb testing.TB, cfg Config, k *shelf) *Store {
+	tb.Helper()
+	return mustOpenSpace(tb, cfg, k, diskSpace)
 }
 
-func mustOpenSpace(t testing.TB, cfg Config, k *shelf, space func(string) (int64, int64, error)) *Store {
-	t.Helper()
+func mustOpenSpace(tb testing.TB, cfg Config, k *shelf, space func(string) (int64, int64, error)) *Store {
+	tb.Helper()
 	s, err := open(cfg, k, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), space)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	k.mu.Lock()
 	k.store = s
 	k.mu.Unlock()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Errorf("Close: %v", err)
+			tb.Errorf("Close: %v", err)
 		}
 	})
 	return s
 }
 
 // run starts Run and returns what stops it.
-func run(t testing.TB, s *Store) (stop func()) {
+func run(tb testing.TB, s *Store) (stop func()) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
+			tb.Errorf("Run: %v", err)
 		}
 	})
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	return stop
 }
 
-func mustPut(t testing.TB, s *Store, r block.Ring, p []byte) (block.Digest, block.Segment) {
-	t.Helper()
+func mustPut(tb testing.TB, s *Store, r block.Ring, p []byte) (block.Digest, block.Segment) {
+	tb.Helper()
 	d := block.Sum(p)
-	seg, err := s.Put(t.Context(), r, d, p)
+	seg, err := s.Put(tb.Context(), r, d, p)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return d, seg
 }
@@ -100,6 +101,7 @@ func TestConformance(t *testing.T) {
 			t.Skip("there are others that use Run")
 		}
 		blocktest.Run(t, func(t *testing.T) block.Store {
+			t.Helper()
 			s := mustOpen(t, testConfig(t.TempDir()), &shelf{})
 			run(t, s)
 			return s
@@ -109,10 +111,14 @@ func TestConformance(t *testing.T) {
 		if testing.Short() {
 			t.Skip("much the same as sealed")
 		}
-		blocktest.Run(t, func(t *testing.T) block.Store { return mustOpen(t, testConfig(t.TempDir()), &shelf{}) })
+		blocktest.Run(t, func(t *testing.T) block.Store {
+			t.Helper()
+			return mustOpen(t, testConfig(t.TempDir()), &shelf{})
+		})
 	})
 	t.Run("sealed", func(t *testing.T) {
 		blocktest.Run(t, func(t *testing.T) block.Store {
+			t.Helper()
 			return sealing{mustOpen(t, testConfig(t.TempDir()), &shelf{})}
 		})
 	})
@@ -366,7 +372,7 @@ func TestRestartsLeaveFewSegments(t *testing.T) {
 			t.Fatal(err)
 		}
 		for deadline := time.Now().Add(10 * time.Second); len(s.Segments()) > mergeFrom+2 && time.Now().Before(deadline); {
-			time.Sleep(time.Millisecond) // Run works on a real disk, so no bubble
+			time.Sleep(time.Millisecond) //nolint:forbidigo // Run works on a real disk, so no bubble
 		}
 		stop()
 		if n := len(s.Segments()); n > mergeFrom+2 {

@@ -245,10 +245,10 @@ func (s *Store) Run(ctx context.Context) error {
 			s.room.prepare() // the disk may be filling without a Write
 			s.mu.Unlock()
 			if err := s.db.Sync(); err != nil {
-				s.log.Warn("metadata could not be brought to the disk", "err", err)
+				s.log.WarnContext(ctx, "metadata could not be brought to the disk", "err", err)
 			}
 			if err := s.sums.update(stateOpen, tablesOf(s.db)); err != nil {
-				s.log.Warn("checksums of the metadata are behind", "err", err)
+				s.log.WarnContext(ctx, "checksums of the metadata are behind", "err", err)
 			}
 		}
 	}
@@ -398,7 +398,7 @@ func DiskUsage(dir string) int64 { return diskUsage(dir) + diskUsage(dir+".damag
 
 func diskUsage(dir string) int64 {
 	var n int64
-	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error { //nolint:errcheck // the function returns none
 		if err != nil {
 			return nil // a file that went away between the listing and the look
 		}

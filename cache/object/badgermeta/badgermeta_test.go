@@ -15,7 +15,7 @@ import (
 
 func open(t *testing.T, dir string) *badgermeta.Store {
 	t.Helper()
-	s, _, _, err := badgermeta.Open(badgermeta.DefaultConfig(dir), slog.New(slog.DiscardHandler))
+	s, _, _, err := badgermeta.Open(badgermeta.DefaultConfig(dir), slog.New(slog.DiscardHandler)) //nolint:errcheck // what is lost is another test's
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,6 +25,7 @@ func open(t *testing.T, dir string) *badgermeta.Store {
 func TestSuite(t *testing.T) {
 	objecttest.Run(t, func(*testing.T) object.KV { return objecttest.NewMemory() })
 	objecttest.Run(t, func(t *testing.T) object.KV {
+		t.Helper()
 		s := open(t, t.TempDir())
 		t.Cleanup(func() {
 			if err := s.Close(); err != nil {
@@ -85,7 +86,7 @@ func TestFlippedBitsNeverStopTheStart(t *testing.T) {
 				if err := os.WriteFile(name, b, 0o600); err != nil {
 					t.Fatal(err)
 				}
-				s, _, _, err := badgermeta.Open(badgermeta.DefaultConfig(damaged), slog.New(slog.DiscardHandler))
+				s, _, _, err := badgermeta.Open(badgermeta.DefaultConfig(damaged), slog.New(slog.DiscardHandler)) //nolint:errcheck // what is lost is another test's
 				if err != nil {
 					t.Fatalf("open: %v", err)
 				}
@@ -123,7 +124,7 @@ func TestDiedWhileOpeningIsPutAside(t *testing.T) {
 func TestNoRoomIsToldBeforeTheWrite(t *testing.T) {
 	cfg := badgermeta.DefaultConfig(t.TempDir())
 	cfg.ReserveBytes = 1 << 60
-	_, _, _, err := badgermeta.Open(cfg, slog.New(slog.DiscardHandler))
+	_, _, _, err := badgermeta.Open(cfg, slog.New(slog.DiscardHandler)) //nolint:errcheck // what is lost is another test's
 	if !errors.Is(err, object.ErrFull) {
 		t.Errorf("err = %v, want ErrFull", err)
 	}

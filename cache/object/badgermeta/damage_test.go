@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -53,7 +54,7 @@ func TestDamageIsSeenAtEveryRead(t *testing.T) {
 				t.Fatalf("key %d: %x, %v", i, got, err)
 			}
 		}
-		time.Sleep(50 * time.Millisecond) // what is kept in memory is taken in in the background
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // what is kept in memory is taken in in the background
 	}
 	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
 	if err != nil || len(tables) != 1 {
@@ -116,6 +117,7 @@ func TestWhatIsMissingIsToldOf(t *testing.T) {
 
 	remove := func(names ...string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) {
+			t.Helper()
 			for _, n := range names {
 				found, err := filepath.Glob(filepath.Join(dir, n))
 				if err != nil || len(found) == 0 {
@@ -130,7 +132,10 @@ func TestWhatIsMissingIsToldOf(t *testing.T) {
 		}
 	}
 	change := func(name string, fn func([]byte) []byte) func(*testing.T, string) {
-		return func(t *testing.T, dir string) { edit(t, filepath.Join(dir, name), fn) }
+		return func(t *testing.T, dir string) {
+			t.Helper()
+			edit(t, filepath.Join(dir, name), fn)
+		}
 	}
 	flip := func(at int) func([]byte) []byte {
 		return func(b []byte) []byte { b[at] ^= 32; return b }
@@ -147,6 +152,7 @@ func TestWhatIsMissingIsToldOf(t *testing.T) {
 		{"killed within an entry", killed, change(log, func(b []byte) []byte { clear(b[end-1500:]); return b }), false},
 		{"killed before the end of a transaction", killed, change(log, flip(end-1)), false},
 		{"killed beside the next log", killed, func(t *testing.T, dir string) {
+			t.Helper()
 			if err := os.WriteFile(filepath.Join(dir, "00099.mem"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -155,6 +161,7 @@ func TestWhatIsMissingIsToldOf(t *testing.T) {
 		{"manifest gone", killed, remove("MANIFEST"), true},
 		{"manifest cut to its head", closed, change("MANIFEST", cut(8)), true},
 		{"manifest cut to its head, sums gone", closed, func(t *testing.T, dir string) {
+			t.Helper()
 			remove("sums")(t, dir)
 			edit(t, filepath.Join(dir, "MANIFEST"), cut(8))
 		}, true},
@@ -210,7 +217,7 @@ func TestBatchesWithinTheBoundsAreOneTransaction(t *testing.T) {
 	}{
 		{"most changes", many, 1},
 		{"most bytes", big, 1},
-		{"one more change", append(many[:len(many):len(many)], object.Change{Key: []byte("x"), Delete: true}), 2},
+		{"one more change", append(slices.Clip(many), object.Change{Key: []byte("x"), Delete: true}), 2},
 		{"one more byte", append(big[:2:2], object.Change{Key: []byte("y"), Value: []byte("1")}), 2},
 	} {
 		before := s.db.MaxVersion()

@@ -138,6 +138,7 @@ func TestFullDisk(t *testing.T) {
 
 // smallDisk is the folder and the hog of the process that TestFullDisk starts.
 func smallDisk(t *testing.T) (dir, hog string) {
+	t.Helper()
 	if os.Getenv("PREAU_SMALL_DISK_CHILD") == "" {
 		t.Skip("run by TestFullDisk")
 	}
@@ -146,9 +147,13 @@ func smallDisk(t *testing.T) (dir, hog string) {
 }
 
 // fill appends to the hog until not a byte more goes.
-func fill(t *testing.T, hog string) { fillSlowly(t, hog, 0) }
+func fill(t *testing.T, hog string) {
+	t.Helper()
+	fillSlowly(t, hog, 0)
+}
 
 func fillSlowly(t *testing.T, hog string, pause time.Duration) {
+	t.Helper()
 	f, err := os.OpenFile(hog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Error(err)
@@ -159,7 +164,7 @@ func fillSlowly(t *testing.T, hog string, pause time.Duration) {
 		if _, err := f.Write(make([]byte, n)); err != nil {
 			n /= 2
 		}
-		time.Sleep(pause)
+		time.Sleep(pause) //nolint:forbidigo // a real disk, so no bubble
 	}
 }
 
@@ -189,7 +194,7 @@ func TestOnFullDiskFilled(t *testing.T) {
 		t.Fatalf("close on a full disk, with the ballast: %v", err)
 	}
 	fill(t, hog)
-	if _, _, _, err := Open(DefaultConfig(dir), slog.New(slog.DiscardHandler)); !errors.Is(err, object.ErrFull) {
+	if _, _, _, err := Open(DefaultConfig(dir), slog.New(slog.DiscardHandler)); !errors.Is(err, object.ErrFull) { //nolint:errcheck // nothing is lost
 		t.Errorf("open on a full disk: %v", err)
 	}
 	if err := os.Remove(hog); err != nil {
@@ -306,7 +311,7 @@ func TestOnFullDiskRacing(t *testing.T) {
 		switch {
 		case errors.Is(err, object.ErrFull):
 			refused++
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) //nolint:forbidigo // a real disk, so no bubble
 		case err != nil:
 			t.Fatal(err)
 		default:

@@ -80,7 +80,7 @@ func layoutIn(dir string) (l layout) {
 	if err != nil {
 		return l
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer f.Close() //nolint:errcheck // only read
 	m, _, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(dir))
 	if err != nil {
 		return l
@@ -142,7 +142,7 @@ func contentOf(name string) (size, room int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer f.Close() //nolint:errcheck // only read
 	info, err := f.Stat()
 	if err != nil {
 		return 0, 0, err

@@ -107,7 +107,7 @@ func hashFile(path string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer f.Close() //nolint:errcheck // only read
 	h := xxhash.New()
 	if _, err := io.Copy(h, f); err != nil {
 		return 0, err
