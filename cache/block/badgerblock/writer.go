@@ -168,15 +168,20 @@ func (w *writer) commit(vlog *os.File, pairs []pair, learned func(entry)) error 
 	return nil
 }
 
+// scarce is how much of a disk, in bytes, nobody fills while one table is written.
+const scarce = 1 << 30
+
 // close closes the Badger, for which its ballast makes room. Later calls
 // return what the first did.
 //
-// Badger would write the table of its memtable in a goroutine of its own, where
-// a page that somebody else has taken the room of kills the process. Nobody
-// needs that table, so all keys are dropped first: Badger then writes it, and
-// the head of the next memtable's log, in the goroutine that asks, where it is
-// an error, and has nothing left to write on closing. A Badger that this
+// Badger writes the table of its memtable in a goroutine of its own, where a page
+// that somebody else has taken the room of kills the process. Nobody needs that
+// table, so where room is scarce all keys are dropped first: Badger then writes
+// it, and the head of the next memtable's log, in the goroutine that asks, where
+// it is an error, and has nothing left to write on closing. A Badger that this
 // happened to is left as it is, with its goroutines, until the process ends.
+// With plenty of room that is not done: what is dropped Badger merges away, and
+// a merge that meets damage ends the process too.
 func (w *writer) close(dir string) error {
 	w.once.Do(func() {
 		if err := os.Remove(filepath.Join(dir, ballastName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -188,9 +193,11 @@ func (w *writer) close(dir string) error {
 				w.err = fmt.Errorf("close badger: panic: %v", r)
 			}
 		}()
-		if err := w.db.DropPrefix([]byte{kindBlock}, []byte{kindRecord}); err != nil {
-			w.err = fmt.Errorf("empty badger: %w", err)
-			return
+		if free, _, err := diskSpace(dir); err != nil || free < scarce {
+			if err := w.db.DropPrefix([]byte{kindBlock}, []byte{kindRecord}); err != nil {
+				w.err = fmt.Errorf("empty badger: %w", err)
+				return
+			}
 		}
 		if err := w.db.Close(); err != nil {
 			w.err = fmt.Errorf("close badger: %w", err)

@@ -26,16 +26,16 @@ const (
 	settlePoll  = 10 * time.Millisecond
 )
 
-// settle waits for what a Badger that was just opened does by itself. With
-// plenty of room it does not wait for a compaction: that may take its time.
+// settle waits for what a Badger that was just opened does by itself. That is so
+// with plenty of room too: a compaction that meets a damaged table ends the
+// process, and now it reads what has just been checked.
 func settle(cfg Config, db *badger.DB, compacts bool, log *slog.Logger) error {
 	mem, err := newestMem(cfg.Dir)
 	if err != nil {
 		return err
 	}
-	free, known := cfg.free()
 	done := waitFlushed(cfg.Dir, mem, settleWait)
-	if done && compacts && known && free < scarce {
+	if done && compacts {
 		done = waitCompacted(cfg.Dir, db, settleWait)
 	}
 	if !done {
