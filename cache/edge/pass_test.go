@@ -236,10 +236,6 @@ func TestExpectContinue(t *testing.T) {
 		b, _ := io.ReadAll(r.Body)
 		_, _ = rw.Write(b)
 	})
-	w.http.Transport.(*http.Transport).ExpectContinueTimeout = 5 * time.Second
-	begin := time.Now()
+	w.http.Transport.(*http.Transport).ExpectContinueTimeout = time.Hour // longer than the request may take
 	w.want(w.do(http.MethodPut, "/a", strings.NewReader("hello"), "Expect", "100-continue"), 200, "hello")
-	if took := time.Since(begin); took > 3*time.Second {
-		t.Errorf("took %v: nobody said that the client may go on", took)
-	}
 }

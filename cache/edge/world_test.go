@@ -101,14 +101,15 @@ type world struct {
 	http  *http.Client
 
 	metrics   *prometheus.Registry // of the store
+	traffic   *prometheus.Registry // of the upstream and the edge
 	stopStore func()
 }
 
 // newWorld starts an edge in front of an origin; change may alter the site.
 func newWorld(t *testing.T, change ...func(*edge.Site, *upstream.Config)) *world {
 	t.Helper()
-	w := &world{origin: newOrigin(t), t: t, dir: t.TempDir()}
 	log, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	w := &world{origin: newOrigin(t), t: t, dir: t.TempDir(), traffic: reg}
 	uc := upstream.DefaultConfig()
 	uc.Name, uc.URL = "site", &url.URL{Scheme: "http", Host: w.addr}
 	uc.ProbeEvery, uc.ProbeEveryMax = 20*time.Millisecond, 50*time.Millisecond
@@ -195,6 +196,25 @@ func (w *world) until(ok func() bool, what string) {
 			w.t.Fatal(what)
 		}
 	}
+}
+
+// tried is how many requests went out to the line so far, whatever became of
+// them.
+func (w *world) tried() (n int) {
+	w.t.Helper()
+	families, err := w.traffic.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "preau_upstream_requests_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			n += int(m.GetCounter().GetValue())
+		}
+	}
+	return n
 }
 
 // waiting returns when n requests wait for the origin's answer.
