@@ -150,6 +150,7 @@ func (b *Body) fetch(s *segment, st *Stream) error {
 		return err
 	}
 	buf := make([]byte, readSize)
+	var line pace
 	for {
 		if b.m.memory.crowded() && b.begins(s) {
 			if err := b.m.memory.ease(s.ctx); err != nil {
@@ -181,6 +182,19 @@ func (b *Body) fetch(s *segment, st *Stream) error {
 		if st.To >= 0 && s.pos >= st.To {
 			return b.eof(s, st)
 		}
+		if d := line.rest(int64(n), room, time.Now()); d > 0 {
+			sleep(s.ctx, d)
+		}
+	}
+}
+
+// sleep returns after d, or when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 
