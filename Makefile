@@ -75,7 +75,7 @@ check: vet ## vet, format, tests, lint and known vulnerabilities
 	    echo "SKIPPED vulnerabilities: vuln.go.dev cannot be reached"; \
 	  else echo "govulncheck ./..."; $(GO) run $(GOVULNCHECK) ./...; fi
 
-bench: ## measure the box beside nginx and Varnish and write the table README links to
+bench: ## measure the box beside nginx and Varnish and renew the tables that README links to (BENCHFLAGS="-only herd")
 	$(GO) test -tags bench -count=1 -timeout 90m -v ./node/bench $(BENCHFLAGS)
 
 fuzz: ## run every fuzz target for FUZZTIME (30s)

@@ -4,8 +4,10 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -20,7 +22,7 @@ var ( // flags after `go test -tags bench ./node/bench`
 	peersFlag = flag.String("peers", "", "comma-separated beginnings of peers' names: préau,nginx,Varnish")
 	boxesFlag = flag.Int("boxes", 0, "how many boxes follow the region, if not as many as the scale says")
 	profFlag  = flag.String("profiles", "", "folder for CPU and memory profiles of the region's servers")
-	outFlag   = flag.String("out", "", "file for the results; a complete run at normal scale writes RESULTS.md")
+	outFlag   = flag.String("out", "", "file for the results, instead of the sections of RESULTS.md that a run at normal scale with all peers renews")
 )
 
 func TestMain(m *testing.M) {
@@ -60,18 +62,18 @@ func TestPeers(t *testing.T) {
 	if *boxesFlag > 0 {
 		b.scale.region.boxes = *boxesFlag
 	}
-	b.report = &report{command: command(), scale: b.scale.name, began: time.Now()}
+	b.report = &report{scale: b.scale.name, began: time.Now()}
 	if slices.ContainsFunc(b.scenarios(), func(s scenario) bool { return chosen(*onlyFlag, s.key) && !s.alone }) {
 		b.gather(t)
 	}
-	complete := *peersFlag == "" && !*quickFlag && *boxesFlag == 0
+	var titles []string
 	for _, s := range b.scenarios() {
+		titles = append(titles, s.title)
 		if !chosen(*onlyFlag, s.key) {
-			complete = false
 			continue
 		}
 		out := b.report.table(s.title, s.head...)
-		out.notes = s.notes
+		out.notes, out.alone = s.notes, s.alone
 		if s.all != nil {
 			b.measure(t, s.key, "all", out, func(t *testing.T) { s.all(t, out) })
 			continue
@@ -80,7 +82,7 @@ func TestPeers(t *testing.T) {
 			b.measure(t, s.key, p.name, out, func(t *testing.T) { s.each(t, p, out) })
 		}
 	}
-	b.publish(t, complete)
+	b.publish(t, titles)
 }
 
 // measure runs one scenario for one peer, if there is time left, and says so.
@@ -127,14 +129,22 @@ func (b *bench) gather(t *testing.T) {
 	}
 }
 
-func (b *bench) publish(t *testing.T, complete bool) {
-	text := b.report.markdown()
-	file := *outFlag
-	if file == "" && complete && !t.Failed() {
+// publish writes what was measured: to the file that was asked for; or, if it
+// was measured at normal scale with all peers, into RESULTS.md, where what was
+// not measured stays as it was.
+func (b *bench) publish(t *testing.T, titles []string) {
+	file, old := *outFlag, ""
+	if file == "" && *peersFlag == "" && !*quickFlag && !*fullFlag && *boxesFlag == 0 && !t.Failed() {
 		file = "RESULTS.md"
+		was, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		old = string(was)
 	}
+	text := b.report.markdown(old, titles)
 	if file == "" {
-		t.Logf("not a complete run, so not written anywhere:\n%s", text)
+		t.Logf("not at normal scale, not with all peers, or it failed, so not written anywhere:\n%s", text)
 		return
 	}
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
@@ -147,19 +157,4 @@ func (b *bench) publish(t *testing.T, complete bool) {
 // hyphen in it; the empty list has all.
 func chosen(list, key string) bool {
 	return list == "" || slices.ContainsFunc(strings.Split(list, ","), func(w string) bool { return w == key || strings.HasPrefix(key, w+"-") })
-}
-
-// command is how to get the same run again.
-func command() string {
-	c := "make bench"
-	var args []string
-	flag.Visit(func(f *flag.Flag) {
-		if !strings.HasPrefix(f.Name, "test.") && f.Name != "out" && f.Name != "profiles" {
-			args = append(args, fmt.Sprintf("-%s=%s", f.Name, f.Value))
-		}
-	})
-	if len(args) > 0 {
-		c += ` BENCHFLAGS="` + strings.Join(args, " ") + `"`
-	}
-	return c
 }
