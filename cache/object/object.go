@@ -19,7 +19,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"hash"
 	"net/http"
+	"sync"
 	"time"
 
 	"preau/cache/block"
@@ -48,29 +50,38 @@ func (k Key) String() string { return hex.EncodeToString(k[:]) }
 // Hash is the key as the eviction policy knows it.
 func (k Key) Hash() uint64 { return binary.BigEndian.Uint64(k[:8]) }
 
-// Keyer makes keys that can't be turned back into URLs without its secret.
-type Keyer struct{ secret []byte }
+// Keyer makes keys that can't be turned back into URLs without its secret. Its
+// method may be called concurrently.
+type Keyer struct{ macs *sync.Pool }
+
+// mac is what it takes to make a key. Every request needs one, and to make it
+// anew costs more than to use it.
+type mac struct {
+	hash.Hash
+	buf []byte
+}
 
 // NewKeyer makes a Keyer; secret is the box's own and at least 16 bytes.
 func NewKeyer(secret []byte) (Keyer, error) {
 	if len(secret) < 16 {
 		return Keyer{}, errors.New("key secret is shorter than 16 bytes")
 	}
-	return Keyer{secret: append([]byte(nil), secret...)}, nil
+	secret = append([]byte(nil), secret...)
+	return Keyer{&sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, secret)} }}}, nil
 }
 
 // Key returns the key of parts, which are kept apart from one another.
 func (k Keyer) Key(parts ...string) Key {
-	mac := hmac.New(sha256.New, k.secret)
-	var n [8]byte
+	m := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	m.Reset()
+	m.buf = m.buf[:0]
 	for _, p := range parts {
-		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-		mac.Write(n[:])
-		mac.Write([]byte(p))
+		m.buf = binary.BigEndian.AppendUint64(m.buf, uint64(len(p)))
+		m.buf = append(m.buf, p...)
 	}
-	var out Key
-	mac.Sum(out[:0])
-	return out
+	m.Write(m.buf)
+	return Key(m.Sum(m.buf[:0]))
 }
 
 // ID names one version of one variant; it is never used again.

@@ -395,3 +395,14 @@ func TestManyAtOnce(t *testing.T) {
 		t.Errorf("count %d, stored %d", s.Count(), stored)
 	}
 }
+
+func BenchmarkKey(b *testing.B) {
+	k, err := object.NewKeyer(make([]byte, 32))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		k.Key("site", "https://www.example.org/some/where/a-file-of-the-lesson.pdf")
+	}
+}
