@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // raw answers with bytes of its own making and closes the connection.
@@ -65,7 +66,11 @@ func TestOddOrigins(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			patience := time.Minute
+			if tt.status == 0 { // what is missing never comes
+				patience = 50 * time.Millisecond
+			}
+			w := newPatientWorld(t, patience)
 			w.answer(raw(tt.answer))
 			for i, from := range []string{"first", "second"} {
 				r := w.get("/f", tt.header...)

@@ -25,9 +25,8 @@ func sites(t *testing.T, o *origin, list ...edge.Site) *world {
 	log := slog.New(slog.DiscardHandler)
 	var all []*edge.Site
 	for i := range list {
-		uc := upstream.DefaultConfig()
-		uc.Name, uc.URL = list[i].Name, &url.URL{Scheme: "http", Host: o.addr, Path: "/" + list[i].Name}
-		up, err := upstream.New(uc, log, prometheus.NewRegistry())
+		to := &url.URL{Scheme: "http", Host: o.addr, Path: "/" + list[i].Name}
+		up, err := upstream.New(lineConfig(list[i].Name, to), log, prometheus.NewRegistry())
 		if err != nil {
 			t.Fatal(err)
 		}

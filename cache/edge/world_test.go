@@ -39,6 +39,7 @@ type origin struct {
 	srv     *http.Server
 	serving sync.WaitGroup
 	asked   []*http.Request // without probes
+	probes  atomic.Int64
 }
 
 func newOrigin(t *testing.T) *origin {
@@ -71,6 +72,7 @@ func (o *origin) cut() {
 
 func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("User-Agent") == "preau-probe" {
+		o.probes.Add(1)
 		return
 	}
 	o.mu.Lock()
@@ -100,6 +102,8 @@ type world struct {
 	dir   string
 	http  *http.Client
 
+	patience time.Duration
+
 	metrics   *prometheus.Registry // of the store
 	traffic   *prometheus.Registry // of the upstream and the edge
 	stopStore func()
@@ -108,10 +112,16 @@ type world struct {
 // newWorld starts an edge in front of an origin; change may alter the site.
 func newWorld(t *testing.T, change ...func(*edge.Site, *upstream.Config)) *world {
 	t.Helper()
+	return newPatientWorld(t, time.Minute, change...)
+}
+
+// newPatientWorld is newWorld with that patience of who waits for a fill. Only
+// what can't be had may make it end, however slow the machine is.
+func newPatientWorld(t *testing.T, patience time.Duration, change ...func(*edge.Site, *upstream.Config)) *world {
+	t.Helper()
 	log, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
-	w := &world{origin: newOrigin(t), t: t, dir: t.TempDir(), traffic: reg}
-	uc := upstream.DefaultConfig()
-	uc.Name, uc.URL = "site", &url.URL{Scheme: "http", Host: w.addr}
+	w := &world{origin: newOrigin(t), t: t, dir: t.TempDir(), traffic: reg, patience: patience}
+	uc := lineConfig("site", &url.URL{Scheme: "http", Host: w.addr})
 	uc.ProbeEvery, uc.ProbeEveryMax = 20*time.Millisecond, 50*time.Millisecond
 	w.site = &edge.Site{Name: "site", Hosts: []string{"*"}, Rules: rfc9111.DefaultRules(), List: true}
 	for _, c := range change {
@@ -138,6 +148,15 @@ func newWorld(t *testing.T, change ...func(*edge.Site, *upstream.Config)) *world
 	return w
 }
 
+// lineConfig is of a line that is as good as it can be: it is the machine that
+// may be slow.
+func lineConfig(name string, to *url.URL) upstream.Config {
+	uc := upstream.DefaultConfig()
+	uc.Name, uc.URL = name, to
+	uc.SilenceAfter, uc.ProbeTimeout, uc.ConnectTimeout, uc.BodyStall, uc.HeaderTimeout = time.Minute, time.Minute, time.Minute, time.Minute, time.Minute
+	return uc
+}
+
 // run runs a part until the test ends and returns what ends it before.
 func run(t *testing.T, part func(context.Context) error) func() {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -156,8 +175,7 @@ func run(t *testing.T, part func(context.Context) error) func() {
 func (w *world) openStore() {
 	w.t.Helper()
 	cfg := storage.DefaultConfig(w.dir, 96<<20)
-	// Origins that never give what is missing should not hold the tests up.
-	cfg.Fill.Patience = 3 * time.Second
+	cfg.Fill.Patience = w.patience
 	w.metrics = prometheus.NewRegistry()
 	s, err := storage.Open(cfg, slog.New(slog.DiscardHandler), w.metrics)
 	if err != nil {

@@ -28,8 +28,8 @@ func fewer[N int | int64](n, short N) N {
 // TestOneFetchManyReaders: each byte crosses the line once, for any number of
 // readers, whole or ranged, together or spread.
 func TestOneFetchManyReaders(t *testing.T) {
-	for _, readers := range []int{1, 40, 500} {
-		size := 2*int(mb) + 12345
+	for _, readers := range []int{1, fewer(40, 12), fewer(500, 200)} {
+		size := fewer(2*int(mb), int(mb)) + 12345
 		switch {
 		case readers > 100:
 			size = fewer(200_007, 40_007)
@@ -83,7 +83,7 @@ func TestOneFetchManyReaders(t *testing.T) {
 // TestManySmallRanges: small ranges all over the body, then the whole.
 func TestManySmallRanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const size = 8 * mb
+		size := fewer(8*mb, 4*mb)
 		bd, o := newBed(t, 0), newOrigin(int(size))
 		o.bits = 20e6
 		var wg sync.WaitGroup
@@ -121,7 +121,7 @@ func TestASeekIsFetchedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		size, seeks := 30*mb, []int64{24 * mb, 12*mb + 77, 28 * mb}
 		if testing.Short() {
-			size, seeks = 16*mb, []int64{12 * mb, 9*mb + 77, 14 * mb}
+			size, seeks = 12*mb, []int64{10 * mb, 8*mb + 77, 11 * mb}
 		}
 		bd, o := newBed(t, 0), newOrigin(int(size))
 		o.bits, o.latency = 20e6, 30*time.Millisecond
@@ -174,7 +174,7 @@ func TestTheClassSurvivesTheSource(t *testing.T) {
 				bd, o := newBed(t, 0), newOrigin(int(size))
 				o.bits, o.weak, o.noRanges = 20e6, weak, weak
 				var wg sync.WaitGroup
-				for i := range fewer(40, 12) {
+				for i := range fewer(40, 6) {
 					wg.Go(func() {
 						time.Sleep(time.Duration(i) * 10 * time.Millisecond)
 						bd.mustGet(o, 0, -1)
@@ -212,7 +212,7 @@ func TestPatienceEnds(t *testing.T) {
 				bd, o := newBed(t, 0), newOrigin(int(10*mb))
 				o.bits = 20e6
 				var wg sync.WaitGroup
-				for range 5 {
+				for range fewer(5, 2) {
 					wg.Go(func() {
 						begin := time.Now()
 						n, err := bd.get(t.Context(), o, 0, -1, o.start)
@@ -295,7 +295,7 @@ func TestUnproven(t *testing.T) {
 				other := bytes.Clone(o.data)
 				other[at] ^= 1
 				var wg sync.WaitGroup
-				for range 3 {
+				for range fewer(3, 2) {
 					wg.Go(func() {
 						// Where the versions differ only beyond what was held, the
 						// reader has the bytes of the second.
@@ -435,7 +435,7 @@ func TestASlowReaderHoldsNobody(t *testing.T) {
 		b := bd.body(o)
 		open := make(chan struct{})
 		var slow, wg sync.WaitGroup
-		for range fewer(10, 4) {
+		for range fewer(10, 2) {
 			slow.Go(func() {
 				r := b.NewReader(0, -1)
 				defer r.Close()
@@ -482,7 +482,7 @@ func TestUnknownLength(t *testing.T) {
 						b.Feed(o.first())
 					}
 					var wg sync.WaitGroup
-					for range 5 {
+					for range fewer(5, 2) {
 						wg.Go(func() { bd.mustGet(o, 0, -1) })
 					}
 					wg.Go(func() { // beyond the end

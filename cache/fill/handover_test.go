@@ -24,7 +24,7 @@ func TestAnnouncedIsNotFetchedTwice(t *testing.T) {
 					b := bd.body(o)
 					first := b.Expect(o.first())
 					var wg sync.WaitGroup
-					for range 6 {
+					for range fewer(6, 3) {
 						wg.Go(func() { bd.mustGet(o, 0, -1) })
 					}
 					synctest.Wait() // all of them wait for the first byte

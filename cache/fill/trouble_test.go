@@ -18,7 +18,7 @@ func TestADamagedBlockIsFetchedAgain(t *testing.T) {
 	for _, ranges := range []bool{true, false} {
 		t.Run(fmt.Sprintf("ranges %v", ranges), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				bd, o := newBed(t, 0), newOrigin(int(6*mb+10))
+				bd, o := newBed(t, 0), newOrigin(int(fewer(6*mb, 4*mb)+10))
 				o.noRanges, o.weak = !ranges, !ranges
 				bd.mustGet(o, 0, -1)
 				synctest.Wait()
@@ -105,7 +105,7 @@ func TestPiecesThatAreGone(t *testing.T) {
 
 func TestNoSpace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		size := fewer(30*mb, 12*mb) + 5
+		size := fewer(30*mb, 9*mb) + 5
 		bd, o := newBed(t, 3*mb+mb/2), newOrigin(int(size))
 		o.bits = 100e6
 		b := bd.body(o)
@@ -120,7 +120,7 @@ func TestNoSpace(t *testing.T) {
 			}
 		})
 		begin := time.Now()
-		for i := range fewer(10, 4) {
+		for i := range fewer(10, 3) {
 			wg.Go(func() {
 				time.Sleep(time.Duration(i) * time.Millisecond)
 				bd.mustGet(o, 0, -1)
@@ -323,7 +323,7 @@ func TestLoad(t *testing.T) {
 // TestLies: a source whose word can't be relied on never makes a wrong body,
 // nor an endless storm of requests.
 func TestLies(t *testing.T) {
-	size := fewer(8*mb, 5*mb)
+	size := fewer(8*mb, 4*mb)
 	tests := map[string]struct {
 		lie         func(*origin)
 		whole, seek error

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -125,16 +126,15 @@ func TestTheSitesOwnErrorsAreTheSites(t *testing.T) {
 }
 
 func TestASlowParentHasTheNextAskedBeside(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(w *world) { w.cfg.HedgeAfter = 50 * time.Millisecond })
 	w.origin.answer(func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "page") })
 	w.parents[0].instead(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	began := time.Now()
-	if r := w.get("/a"); r.status != 200 || time.Since(began) > 5*time.Second {
-		t.Errorf("%d after %s", r.status, time.Since(began))
+	if r := w.get("/a"); r.status != 200 {
+		t.Errorf("%d, %v", r.status, r.err)
 	}
 	w.parents[1].instead(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	if r := w.get("/b"); r.status != 200 || time.Since(began) > 9*time.Second {
-		t.Errorf("%d after %s", r.status, time.Since(began))
+	if r := w.get("/b"); r.status != 200 {
+		t.Errorf("%d, %v", r.status, r.err)
 	}
 	if n := w.parents[0].asked.Load(); n != 1 {
 		t.Errorf("the slow one was asked %d times", n)
@@ -154,11 +154,6 @@ func TestTheLineIsDownWhenNobodyAnswers(t *testing.T) {
 	}
 	wait(t, down, "nobody was told that the line is down")
 	up := w.up.Up()
-	select {
-	case <-up:
-		up = w.up.Up() // a parent was about to be tried
-	default:
-	}
 	w.parents[1].heal()
 	w.origin.heal()
 	wait(t, up, "nobody was told that the line is up")
@@ -178,9 +173,9 @@ func TestAParentReachesWhatTheBoxCannot(t *testing.T) {
 			t.Errorf("%d %s", r.status, r.cache())
 		}
 	}
-	began := time.Now()
-	if r := w.get("/direct", "Cookie", "a=b"); r.status != http.StatusGatewayTimeout || time.Since(began) > time.Second {
-		t.Errorf("with credentials: %d after %s", r.status, time.Since(began))
+	before := w.tried()
+	if r := w.get("/direct", "Cookie", "a=b"); r.status != http.StatusGatewayTimeout || w.tried() != before {
+		t.Errorf("with credentials: %d, the line was tried: %s, before: %s", r.status, w.tried(), before)
 	}
 }
 
@@ -243,7 +238,12 @@ func TestStaleStaysStale(t *testing.T) {
 		_, _ = io.WriteString(rw, "b")
 	})
 	w.get("/b")
-	if r := w.get("/b"); !strings.Contains(r.cache(), "hit; ttl=100") && !strings.Contains(r.cache(), "hit; ttl=99") || r.header.Get("Age") < "100" {
+	r := w.get("/b")
+	_, after, hit := strings.Cut(r.cache(), "hit; ttl=")
+	var ttl int
+	_, err := fmt.Sscan(after, &ttl)
+	age, ageErr := strconv.Atoi(r.header.Get("Age"))
+	if left := 200 - age - ttl; !hit || err != nil || ageErr != nil || age < 100 || left < 0 || left > 1 { // parts of a second
 		t.Errorf("Age %s, %s", r.header.Get("Age"), r.cache())
 	}
 }

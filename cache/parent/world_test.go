@@ -123,7 +123,9 @@ type world struct {
 	origin  *server
 	parents []*server
 	siteURL string // as the box reaches it
+	cfg     parent.Config
 	line    *upstream.Upstream
+	traffic *prometheus.Registry // of the line
 	up      *parent.Origin
 	front   *httptest.Server
 	store   *storage.Storage // the box's
@@ -135,19 +137,24 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	w := &world{t: t}
 	w.origin = newServer(t, http.NotFoundHandler())
 	w.siteURL = "http://" + w.origin.addr + "/base"
+	// However slow the machine: nobody is slow, and who has failed stays away,
+	// unless the test is about that.
+	w.cfg = parent.Config{
+		HedgeAfter: time.Hour, AnswerTimeout: time.Hour, BodyStall: time.Hour, RetryAfter: time.Hour, RetryMax: time.Hour,
+		Most: parent.DefaultConfig().Most,
+	}
 	for _, c := range change {
 		c(w)
 	}
 	for range 2 {
-		line := newLine(t, "http://"+w.origin.addr+"/base")
+		line := newLine(t, "http://"+w.origin.addr+"/base", prometheus.NewRegistry())
 		h, _ := newEdge(t, line)
 		w.parents = append(w.parents, newServer(t, h))
 	}
-	w.line = newLine(t, w.siteURL)
+	w.traffic = prometheus.NewRegistry()
+	w.line = newLine(t, w.siteURL, w.traffic)
 	tr := &http.Transport{DisableCompression: true}
 	t.Cleanup(tr.CloseIdleConnections)
-	cfg := parent.DefaultConfig()
-	cfg.HedgeAfter, cfg.AnswerTimeout, cfg.RetryAfter, cfg.RetryMax = 700*time.Millisecond, 5*time.Second, 3*time.Second, 3*time.Second
 	list := func(string) []parent.Parent {
 		var out []parent.Parent
 		for i, p := range w.parents {
@@ -159,7 +166,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 		return out
 	}
 	var err error
-	if w.up, err = parent.New(cfg, "site", w.line, list, quiet, prometheus.NewRegistry()); err != nil {
+	if w.up, err = parent.New(w.cfg, "site", w.line, list, quiet, prometheus.NewRegistry()); err != nil {
 		t.Fatal(err)
 	}
 	run(t, w.up.Run)
@@ -174,15 +181,17 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	return w
 }
 
-func newLine(t *testing.T, site string) *upstream.Upstream {
+func newLine(t *testing.T, site string, reg *prometheus.Registry) *upstream.Upstream {
 	t.Helper()
 	uc := upstream.DefaultConfig()
 	uc.Name, uc.ProbeEvery, uc.ProbeEveryMax = "site", 50*time.Millisecond, 100*time.Millisecond
+	// The machine may be slow, the line is not.
+	uc.SilenceAfter, uc.ProbeTimeout, uc.ConnectTimeout, uc.BodyStall, uc.HeaderTimeout = time.Minute, time.Minute, time.Minute, time.Minute, time.Minute
 	var err error
 	if uc.URL, err = url.Parse(site); err != nil {
 		t.Fatal(err)
 	}
-	line, err := upstream.New(uc, quiet, prometheus.NewRegistry())
+	line, err := upstream.New(uc, quiet, reg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,18 +232,33 @@ func run(t *testing.T, part func(context.Context) error) func() {
 	return stop
 }
 
+// tried tells how often the line itself was used.
+func (w *world) tried() (out string) {
+	w.t.Helper()
+	families, err := w.traffic.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "preau_upstream_requests_total" {
+			out += f.String()
+		}
+	}
+	return out
+}
+
 func wait(t *testing.T, c <-chan struct{}, what string) {
 	t.Helper()
 	select {
 	case <-c:
-	case <-time.After(8 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal(what)
 	}
 }
 
 func (w *world) until(ok func() bool, what string) {
 	w.t.Helper()
-	for end := time.Now().Add(12 * time.Second); !ok(); <-time.After(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatal(what)
 		}
@@ -263,7 +287,7 @@ func (w *world) get(path string, header ...string) reply {
 
 func (w *world) do(method, path string, body io.Reader, header ...string) reply {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, w.front.URL+path, body)
 	if err != nil {

@@ -152,13 +152,14 @@ func (s *Shelf) begun(ctx context.Context, st *storage.Storage, it Item) (*objec
 
 // bring gets one block into the storage and returns where it lies.
 func (s *Shelf) bring(ctx context.Context, st *storage.Storage, ring block.Ring, of string, p Piece, slow pace) (block.Segment, error) {
+	s.mu.Lock()
+	_, flying := s.flights[p]
+	s.mu.Unlock()
+	// Only now: what has just landed is here.
 	if seg, ok := st.Blocks().Has(p.Digest); ok {
 		s.metrics.blocks.WithLabelValues("local").Inc()
 		return seg, nil
 	}
-	s.mu.Lock()
-	_, flying := s.flights[p]
-	s.mu.Unlock()
 	var data []byte
 	var err error
 	if flying { // somebody who waits is fetching it

@@ -73,12 +73,20 @@ func (s *Shelf) land(f *flight) {
 func (s *Shelf) fly(ctx context.Context, f *flight, st *storage.Storage, ring block.Ring, of string) {
 	defer close(f.ended)
 	defer f.cancel()
-	data, err := s.fetchBlock(ctx, of, f.piece.Digest, f.piece.Length, nil)
+	// Another flight may have brought it after whoever asked looked at the disk,
+	// and have landed since.
+	data, here := s.local(st, f.piece.Digest, f.piece.Length)
+	var err error
+	if here {
+		s.metrics.blocks.WithLabelValues("local").Inc()
+	} else {
+		data, err = s.fetchBlock(ctx, of, f.piece.Digest, f.piece.Length, nil)
+	}
 	s.mu.Lock()
 	f.data, f.err, f.finished = data, err, true
 	s.mu.Unlock()
 	close(f.done) // nobody is to wait for the disk
-	if err == nil && st != nil {
+	if err == nil && !here && st != nil {
 		if _, err := st.Blocks().Put(ctx, ring, f.piece.Digest, data); err != nil {
 			s.log.DebugContext(ctx, "a block could not be kept", "err", err)
 		}

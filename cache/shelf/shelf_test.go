@@ -178,17 +178,18 @@ type world struct {
 	*shelf.Shelf
 	*region
 	*library
-	t     *testing.T
-	dir   string
-	store atomic.Pointer[storage.Storage]
-	stop  func()
-	front *httptest.Server
-	http  *http.Transport
+	t        *testing.T
+	dir      string
+	patience time.Duration // of those who wait for a fill
+	store    atomic.Pointer[storage.Storage]
+	stop     func()
+	front    *httptest.Server
+	http     *http.Transport
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), region: &region{blocks: map[block.Digest][]byte{}, given: map[block.Digest]int{}}}
+	w := &world{t: t, dir: t.TempDir(), patience: time.Minute, region: &region{blocks: map[block.Digest][]byte{}, given: map[block.Digest]int{}}}
 	w.library = &library{items: map[string]shelf.Item{}, lists: map[block.Digest][]shelf.Piece{}}
 	w.open()
 	t.Cleanup(func() { w.stop() })
@@ -202,7 +203,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // again makes a shelf as a start does, on the same storage.
-func (w *world) again() { w.first(8 * time.Second) }
+func (w *world) again() { w.first(time.Minute) }
 
 // first is again with that patience for the first byte.
 func (w *world) first(byte time.Duration) {
@@ -217,7 +218,7 @@ func (w *world) first(byte time.Duration) {
 func (w *world) open() {
 	w.t.Helper()
 	cfg := storage.DefaultConfig(w.dir, 64<<20)
-	cfg.Fill.Patience = 2 * time.Second
+	cfg.Fill.Patience = w.patience
 	s, err := storage.Open(cfg, quiet, prometheus.NewRegistry())
 	if err != nil {
 		w.t.Fatal(err)
@@ -298,7 +299,7 @@ func (w *world) state(id string) shelf.State {
 
 func (w *world) until(ok func() bool, what string) {
 	w.t.Helper()
-	for end := time.Now().Add(8 * time.Second); !ok(); <-time.After(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); <-time.After(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatal(what)
 		}
@@ -382,6 +383,9 @@ func TestServesWhatIsPublished(t *testing.T) {
 func TestAClassFetchesEachBlockOnce(t *testing.T) {
 	w := newWorld(t)
 	data := noise(5<<20+9, 2)
+	if testing.Short() {
+		data = data[:2<<20+9]
+	}
 	it := w.publish("film", data)
 	w.upsert(it)
 	var all sync.WaitGroup

@@ -161,7 +161,7 @@ func (d *disk) stored(name string) *object.Object {
 
 func (d *disk) settle() {
 	d.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		busy := false
 		d.Fills().Bodies(func(*fill.Body) { busy = true })
 		if !busy {
@@ -173,8 +173,14 @@ func (d *disk) settle() {
 	}
 }
 
-// onDisk is what the folder takes, in bytes of disk.
+// onDisk is what the folder takes, in bytes of disk. What goes and what comes
+// while it is read may both count, so it is the least of three.
 func onDisk(t *testing.T, dir string) int64 {
+	t.Helper()
+	return min(onDiskOnce(t, dir), onDiskOnce(t, dir), onDiskOnce(t, dir))
+}
+
+func onDiskOnce(t *testing.T, dir string) int64 {
 	t.Helper()
 	var n int64
 	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
@@ -195,8 +201,8 @@ func onDisk(t *testing.T, dir string) int64 {
 func TestEvictionKeepsToTheBudgetAndTellsTheTruth(t *testing.T) {
 	t.Parallel()
 	budget, least, step := int64(96*mib), 1_500_000, 60_000
-	if testing.Short() { // half of everything
-		budget, least, step = 48*mib, 750_000, 30_000
+	if testing.Short() { // a third of everything
+		budget, least, step = 32*mib, 500_000, 20_000
 	}
 	d := open(t, t.TempDir(), budget)
 	sizes := map[string]int{}
@@ -205,7 +211,10 @@ func TestEvictionKeepsToTheBudgetAndTellsTheTruth(t *testing.T) {
 		sizes[name] = least + i*step
 		d.put(name, sizes[name])
 		d.Touch(d.key("o0"))
-		if used := onDisk(t, d.dir); i%3 == 0 && used > budget*105/100 {
+		if i%3 > 0 {
+			continue
+		}
+		if used := onDisk(t, d.dir); used > budget*105/100 {
 			t.Fatalf("after %d objects %d bytes on disk, the budget is %d", i, used, budget)
 		}
 	}
@@ -253,6 +262,9 @@ func TestLostMetadataIsFoundAgain(t *testing.T) {
 			t.Parallel()
 			d := open(t, t.TempDir(), 96*mib)
 			sizes := map[string]int{"small": 1000, "page": 300_000, "large": 5*mib + 17, "huge": 9 * mib}
+			if testing.Short() {
+				sizes["large"], sizes["huge"] = 2*mib+17, 3*mib
+			}
 			for name, size := range sizes {
 				d.put(name, size)
 			}

@@ -217,7 +217,11 @@ func TestReadWhileRelabelled(t *testing.T) {
 			}
 		})
 	}
-	for range 60 {
+	rounds := 60
+	if testing.Short() {
+		rounds = 20
+	}
+	for range rounds {
 		if _, err := s.retire(t.Context(), s.all()[0]); err != nil {
 			t.Error(err)
 		}

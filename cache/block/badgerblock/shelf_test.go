@@ -15,6 +15,7 @@ type shelf struct {
 	keep    func(d block.Digest) (block.Ring, bool)
 	ring    block.Ring
 	err     error
+	asked   int // how often what to keep of a segment
 	moved   map[block.Digest]block.Segment
 	retired []block.Segment
 
@@ -30,6 +31,7 @@ func (k *shelf) NextRing([]int64) block.Ring {
 func (k *shelf) Retire(ctx context.Context, _ block.Ring, s block.Segment) ([]Keep, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.asked++
 	if k.err != nil {
 		return nil, k.err
 	}

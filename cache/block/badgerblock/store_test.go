@@ -371,7 +371,7 @@ func TestRestartsLeaveFewSegments(t *testing.T) {
 		if _, err := s.PutRecord(t.Context(), 0, []byte{byte(i)}, []byte("r")); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(10 * time.Second); len(s.Segments()) > mergeFrom+2 && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(time.Minute); len(s.Segments()) > mergeFrom+2 && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond) //nolint:forbidigo // Run works on a real disk, so no bubble
 		}
 		stop()

@@ -22,11 +22,16 @@ var (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// trace returns the one asked for on the command line.
-func trace(tb testing.TB) sim.Trace {
+// trace returns the one asked for on the command line. A synthetic one has at
+// most short requests if the tests are to be short.
+func trace(tb testing.TB, short int) sim.Trace {
 	tb.Helper()
 	if *traceFile == "" {
-		return sim.Synthetic(1, *synthetic)
+		n := *synthetic
+		if testing.Short() {
+			n = min(n, short)
+		}
+		return sim.Synthetic(1, n)
 	}
 	var in io.Reader = os.Stdin
 	if *traceFile != "-" {
@@ -48,7 +53,7 @@ func trace(tb testing.TB) sim.Trace {
 //
 //	go test -run TestSimulate -v ./cache/evict/sim -requests FILE -unit 1000
 func TestSimulate(t *testing.T) {
-	tr := trace(t)
+	tr := trace(t, 15_000)
 	results, err := sim.Run(tr, sim.Sizes(), sim.Policies())
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +100,7 @@ func TestSimulate(t *testing.T) {
 }
 
 func BenchmarkSimulate(b *testing.B) {
-	tr := trace(b)
+	tr := trace(b, *synthetic)
 	for _, p := range sim.Policies() {
 		b.Run(p.Name, func(b *testing.B) {
 			for b.Loop() {

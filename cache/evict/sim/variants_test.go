@@ -15,7 +15,7 @@ import (
 //
 // It claims only that each of them is a cache that works.
 func TestVariants(t *testing.T) {
-	tr := trace(t)
+	tr := trace(t, 8_000)
 	with := func(f func(c *evict.Config)) func(int64) evict.Config {
 		return func(budget int64) evict.Config {
 			c := evict.DefaultConfig(budget)

@@ -44,6 +44,7 @@ type Config struct {
 	ReserveBytes int64
 
 	space func(dir string) (free int64, known bool) // for tests; nil: the disk's own
+	wait  time.Duration                             // for what Badger writes once it is open; 0: settleWait
 }
 
 // DefaultConfig returns a store in dir that leaves 24 MiB of the disk free,

@@ -17,24 +17,39 @@ import (
 
 func mustOpen(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, _, lost, err := Open(DefaultConfig(dir), slog.New(slog.DiscardHandler))
+	s, _, lost, err := Open(patientConfig(dir), slog.New(slog.DiscardHandler))
 	if err != nil || lost != nil {
 		t.Fatalf("open: %v, lost = %v", err, lost)
 	}
 	return s
 }
 
+// patientConfig waits for what Badger writes, however slow the machine is.
+func patientConfig(dir string) Config {
+	cfg := DefaultConfig(dir)
+	cfg.wait = time.Minute
+	return cfg
+}
+
+// fewer is n, or short if the tests are to be short.
+func fewer(n, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return n
+}
+
 func num(prefix byte, i int) []byte { return binary.BigEndian.AppendUint32([]byte{prefix}, uint32(i)) }
 
 // noise is a value that does not compress.
 func noise(n, seed int) []byte {
-	b := make([]byte, n)
+	b := make([]byte, n+7)
 	x := uint64(seed)*2862933555777941757 + 3037000493
-	for i := range b {
+	for i := 0; i < n; i += 8 {
 		x = x*6364136223846793005 + 1442695040888963407
-		b[i] = byte(x >> 56)
+		binary.BigEndian.PutUint64(b[i:], x^x>>32)
 	}
-	return b
+	return b[:n:n]
 }
 
 func allocated(t *testing.T, name string) (size, blocks int64) {

@@ -1,6 +1,7 @@
 package badgermeta
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -34,12 +35,13 @@ func settle(cfg Config, db *badger.DB, compacts bool, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	done := waitFlushed(cfg.Dir, mem, settleWait)
+	wait := cmp.Or(cfg.wait, settleWait)
+	done := waitFlushed(cfg.Dir, mem, wait)
 	if done && compacts {
-		done = waitCompacted(cfg.Dir, db, settleWait)
+		done = waitCompacted(cfg.Dir, db, wait)
 	}
 	if !done {
-		log.Warn("the disk is slow: the metadata are still being written", "waited", settleWait)
+		log.Warn("the disk is slow: the metadata are still being written", "waited", wait)
 	}
 	return nil
 }
