@@ -9,9 +9,18 @@ import (
 )
 
 const (
-	// gcPercent keeps what thousands of idle connections cost in memory close to
-	// what they need.
+	// gcPercent is how much garbage may wait, in parts of what is live.
 	gcPercent = 50
+	// gcCrowded is the same where boxes follow. What thousands of idle
+	// connections cost is what they need, and the garbage that lies between it
+	// from when they were made: they come all at once after an outage, and each
+	// handshake leaves far more than it keeps.
+	gcCrowded = 20
+	// crowd is from how many boxes on.
+	crowd = 200
+	// countEvery is how often they are counted: within that time some hundred
+	// can come.
+	countEvery = time.Second
 	// tidyEvery is how often a server that does little gives back memory. A
 	// collection is also what makes the stacks small again, by half each time,
 	// that a handshake or a catch-up has made large: with thousands of boxes,
@@ -20,27 +29,50 @@ const (
 	// busyAbove is how many collections within that time tell of a server that
 	// has better things to do.
 	busyAbove = 4
-	// little is the part of the memory that is not worth a collection.
-	little = 64
+	// little is the part of the memory that is not worth another collection, and
+	// much the part that must have been taken since to be worth one: with a
+	// thousand boxes it costs as much CPU as their heartbeats of a minute.
+	little, much = 64, 16
 )
 
 // limitMemory sets the collector, unless somebody has.
-func limitMemory() {
+func limitMemory(percent int) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(percent)
 	}
 }
 
-// runMemory gives memory back whenever there is time for it, until ctx ends.
-func runMemory(ctx context.Context) error {
-	tick := time.NewTicker(tidyEvery)
-	defer tick.Stop()
+// percentFor is how much garbage may wait with so many boxes, where it was now
+// so far: the number at which it changes is not the one at which it changes back.
+func percentFor(boxes, now int) int {
+	switch {
+	case boxes >= crowd:
+		return gcCrowded
+	case boxes < crowd/2:
+		return gcPercent
+	}
+	return now
+}
+
+// runMemory gives memory back whenever there is time for it, until ctx ends, and
+// lets less garbage wait while many boxes follow.
+func runMemory(ctx context.Context, boxes func() int) error {
+	count, tidy := time.NewTicker(countEvery), time.NewTicker(tidyEvery)
+	defer count.Stop()
+	defer tidy.Stop()
+	percent := gcPercent
 	var t tidier
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-count.C:
+			if p := percentFor(boxes(), percent); p != percent {
+				percent = p
+				limitMemory(percent)
+			}
+			continue
+		case <-tidy.C:
 		}
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
@@ -68,7 +100,7 @@ func (t *tidier) due(collections uint32, bytes uint64) bool {
 	if busy {
 		return false
 	}
-	worth := bytes > t.after+t.after/little || t.before > t.after+t.after/little
+	worth := bytes > t.after+t.after/much || t.before > t.after+t.after/little
 	t.before = bytes
 	return worth
 }

@@ -31,3 +31,17 @@ func TestMemoryIsGivenBackWhenThereIsTimeForIt(t *testing.T) {
 		}
 	}
 }
+
+func TestLessGarbageWaitsWhileManyBoxesFollow(t *testing.T) {
+	percent := gcPercent
+	for _, s := range []struct {
+		boxes, want int
+	}{
+		{0, gcPercent}, {crowd - 1, gcPercent}, {crowd, gcCrowded}, {3000, gcCrowded},
+		{crowd - 1, gcCrowded}, {crowd / 2, gcCrowded}, {crowd/2 - 1, gcPercent}, {crowd / 2, gcPercent},
+	} {
+		if percent = percentFor(s.boxes, percent); percent != s.want {
+			t.Errorf("%d boxes: %d %%, want %d", s.boxes, percent, s.want)
+		}
+	}
+}

@@ -156,7 +156,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 	}
 	g.group.Add("certificate", 5*time.Second, renewer.Run)
 	g.group.Add("purges", 10*time.Second, g.runPurges)
-	g.group.Add("memory", time.Second, runMemory)
+	g.group.Add("memory", time.Second, func(ctx context.Context) error { return runMemory(ctx, g.feed.Following) })
 	g.group.Add("membership", 5*time.Second, g.runMember)
 	g.group.Add("chores", 20*time.Second, g.runChores)
 	g.group.Add("published files", 10*time.Second, g.repairer.Run)
@@ -170,7 +170,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 // elsewhere, chores, raft, which hands on its leadership, the port, the disk.
 func (g *Region) Run(ctx context.Context) error {
 	g.log.InfoContext(ctx, "serving", "address", g.listener.Addr().String(), "server", g.name, "region", string(g.id.Region))
-	limitMemory()
+	limitMemory(gcPercent)
 	err := g.group.Run(ctx)
 	return errors.Join(err, g.peers.Close())
 }

@@ -56,7 +56,7 @@ type member struct {
 type presence struct {
 	mu    sync.Mutex
 	boxes map[identity.Name]*member
-	live  int
+	live  []*stream // of the boxes, in no order: all are looked at every second
 }
 
 // join notes a stream and returns the one that it takes the place of.
@@ -64,16 +64,18 @@ func (p *presence) join(st *stream, version string, acked uint64, now time.Time,
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.boxes[st.box.Name]
-	if (m == nil || m.stream == nil) && p.live >= limit {
+	if (m == nil || m.stream == nil) && len(p.live) >= limit {
 		return nil, false
 	}
 	if m == nil {
 		m = new(member)
 		p.boxes[st.box.Name] = m
 	}
-	if old = m.stream; old == nil {
-		p.live++
+	if old = m.stream; old != nil {
+		p.take(old)
 	}
+	st.place = len(p.live)
+	p.live = append(p.live, st)
 	m.school, m.stream, m.since, m.seen, m.acked = st.box.School, st, now, now, acked
 	if version != "" {
 		m.version = version
@@ -87,8 +89,17 @@ func (p *presence) leave(st *stream, now time.Time) {
 	if m := p.boxes[st.box.Name]; m != nil && m.stream == st {
 		m.acked = m.has(0, nil)
 		m.stream, m.since = nil, now
-		p.live--
+		p.take(st)
 	}
+}
+
+// take takes a stream out of live. The lock is held.
+func (p *presence) take(st *stream) {
+	end := len(p.live) - 1
+	last := p.live[end]
+	p.live[st.place], last.place = last, st.place
+	p.live[end] = nil
+	p.live = p.live[:end]
 }
 
 func (p *presence) ack(box identity.Identity, a Ack, head uint64, now time.Time) {
@@ -143,6 +154,13 @@ func (s *Server) Presence() []Presence {
 		})
 	}
 	return out
+}
+
+// Following counts the boxes that follow this server.
+func (s *Server) Following() int {
+	s.presence.mu.Lock()
+	defer s.presence.mu.Unlock()
+	return len(s.presence.live)
 }
 
 // Confirmed counts the boxes that follow this server, and those of them that

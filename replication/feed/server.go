@@ -190,13 +190,7 @@ func (s *Server) drain() {
 	s.mu.Lock()
 	s.running = false
 	s.mu.Unlock()
-	s.presence.mu.Lock()
-	for _, m := range s.presence.boxes {
-		if m.stream != nil {
-			m.stream.kick(ReasonDraining)
-		}
-	}
-	s.presence.mu.Unlock()
+	s.presence.each(func(st *stream) { st.kick(ReasonDraining) })
 	s.streams.Wait() // each ends within lastWords of its kick
 }
 
@@ -229,12 +223,21 @@ func (s *Server) Handler() http.Handler { return (*handler)(s) }
 // handler is no http.ServeMux, whose frames would lie on each stream's stack.
 type handler Server
 
-// ServeHTTP implements http.Handler.
+// ServeHTTP implements http.Handler. While a stream waits, which it does nearly
+// always, there is nothing of this package on its stack but this frame: what
+// else was there is gone by then.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s := (*Server)(h)
+	st := (*Server)(h).route(w, r)
+	for st != nil && st.advance() {
+		<-st.wake
+	}
+}
+
+// route answers a request, or makes a stream of it.
+func (s *Server) route(w http.ResponseWriter, r *http.Request) *stream {
 	switch {
 	case r.URL.Path == Path && r.Method == http.MethodGet:
-		s.serveFeed(w, r)
+		return s.admit(w, r)
 	case r.URL.Path == AckPath && r.Method == http.MethodPost:
 		s.serveAck(w, r)
 	case r.URL.Path == Path, r.URL.Path == AckPath:
@@ -242,6 +245,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		http.NotFound(w, r)
 	}
+	return nil
 }
 
 // box is whom the request comes from, if it is a box of this region.
@@ -253,19 +257,6 @@ func (s *Server) box(r *http.Request) (identity.Identity, bool) {
 func (s *Server) refuse(w http.ResponseWriter, code int, why string) {
 	s.met.refused.Inc()
 	http.Error(w, why, code)
-}
-
-// serveFeed runs a stream. It has no more on its stack than it needs while it
-// waits, which is nearly always.
-func (s *Server) serveFeed(w http.ResponseWriter, r *http.Request) {
-	st := s.admit(w, r)
-	if st == nil {
-		return
-	}
-	defer st.leave()
-	for st.advance() {
-		<-st.wake
-	}
 }
 
 // admit makes a stream of a request, or answers it with a refusal.

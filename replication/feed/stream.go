@@ -27,22 +27,25 @@ const soon = time.Second
 
 // stream is one box that follows. It has the handler's goroutine and nothing
 // else: no queue, no buffer, no timer. While there is nothing to tell, that
-// goroutine waits on wake in serveFeed, which is as few frames deep as can be:
+// goroutine waits on wake in ServeHTTP, which is as few frames deep as can be:
 // with thousands of boxes, stacks are most of what they cost.
 type stream struct {
-	s    *Server
-	box  identity.Identity
-	req  *Request // nil once it has begun
-	w    http.ResponseWriter
-	rc   *http.ResponseController
+	// These are looked at every second, and lie together for that.
 	ctx  context.Context // the request's: the stream is one request
+	beat atomic.Int64    // when a heartbeat is due, by the server's clock; 0: never
+	late atomic.Int64    // when the write under way has taken too long; 0: none is
 	wake chan struct{}   // something may have to be done
+
+	place int // in presence.live, under its lock
+	s     *Server
+	box   identity.Identity
+	req   *Request // nil once it has begun
+	w     http.ResponseWriter
+	rc    *http.ResponseController
 
 	sent atomic.Uint64 // the box's cursor, once it has read what was written
 	told atomic.Uint64 // the end of the last batch that had records in it
 	seen atomic.Uint64 // up to where there was nothing more for the box
-	beat atomic.Int64  // when a heartbeat is due, by the server's clock; 0: never
-	late atomic.Int64  // when the write under way has taken too long; 0: none is
 
 	mu     sync.Mutex
 	kicked Reason
@@ -132,8 +135,13 @@ type errGoodbye Reason
 func (e errGoodbye) Error() string { return "goodbye: " + string(e) }
 
 // advance does what there is to do, and reports whether the stream goes on: when
-// it is woken.
-func (st *stream) advance() bool {
+// it is woken. If not, it is over, and has been left.
+func (st *stream) advance() (goesOn bool) {
+	defer func() {
+		if !goesOn {
+			st.leave()
+		}
+	}()
 	err := st.begin()
 	for waits := false; err == nil; {
 		if waits, err = st.step(); waits {

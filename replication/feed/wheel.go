@@ -33,9 +33,7 @@ func (s *Server) turnWheel(ctx context.Context) {
 func (p *presence) each(fn func(*stream)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, m := range p.boxes {
-		if m.stream != nil {
-			fn(m.stream)
-		}
+	for _, st := range p.live {
+		fn(st)
 	}
 }

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -332,8 +333,19 @@ func (l *Listener) handshake(ctx context.Context, k *tcpLink, config *tls.Config
 		l.met.handshakes.WithLabelValues(result).Inc()
 		return nil, Peer{}, false
 	}
-	peer, ok := l.welcome(k.link, secured.ConnectionState())
+	cs := secured.ConnectionState()
+	peer, ok := l.welcome(k.link, cs)
+	forget(cs.PeerCertificates)
 	return secured, peer, ok
+}
+
+// forget empties a peer's certificates once it is known who that is. crypto/tls
+// holds on to them for as long as the connection lasts; they are this
+// connection's own, and nothing looks at them again.
+func forget(certs []*x509.Certificate) {
+	for _, c := range certs {
+		*c = x509.Certificate{}
+	}
 }
 
 // welcome names the peer of a link whose handshake is done. The decision was
