@@ -32,7 +32,7 @@ type call struct {
 // do makes q with one server after the other, until one has the last word.
 func (c *Client) do(ctx context.Context, q call, into any) error {
 	var tried []Attempt
-	var undecided error
+	var unsettled error
 	for address := range c.each() {
 		reached, err := c.ask(ctx, address, q, into)
 		said, isAnswer := errors.AsType[*Error](err)
@@ -42,11 +42,11 @@ func (c *Client) do(ctx context.Context, q call, into any) error {
 		switch {
 		case err == nil:
 			return nil
-		case isAnswer && (said.Code != CodeUndecided || q.once):
+		case isAnswer && (said.Code != CodeUndecided && said.Code != CodeInternal || q.once):
 			return err
 		case isAnswer:
-			// It may be cut off from the others, and they be well.
-			undecided = err
+			// It may be cut off from the others, or ill, and they be well.
+			unsettled = err
 			continue
 		case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
 			return context.Cause(ctx)
@@ -60,8 +60,8 @@ func (c *Client) do(ctx context.Context, q call, into any) error {
 			break
 		}
 	}
-	if undecided != nil {
-		return undecided
+	if unsettled != nil {
+		return unsettled
 	}
 	if err := c.certificateError(tried); err != nil {
 		return err

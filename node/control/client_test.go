@@ -260,9 +260,9 @@ func TestWatchEndsWhenAllConnectedHaveConfirmed(t *testing.T) {
 		return control.Progress{Index: 9, Confirmed: 1, Connected: 3, Waiting: []string{"b2", "b3"}}, nil
 	})
 	why := errors.New("long enough")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, why)
-	defer cancel()
-	if p, err := c.WatchProgress(ctx, 9, nil); !errors.Is(err, why) || len(p.Waiting) != 2 {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	if p, err := c.WatchProgress(ctx, 9, func(control.Progress) { cancel(why) }); !errors.Is(err, why) || len(p.Waiting) != 2 {
 		t.Errorf("progress = %+v, %v, want the latest and why it ended", p, err)
 	}
 }

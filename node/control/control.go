@@ -21,7 +21,8 @@ type Status struct {
 	Region  string           `json:"region"`
 	Name    string           `json:"name"`
 	Epoch   uint64           `json:"epoch"`
-	Index   uint64           `json:"index"` // applied by the server that answers
+	Level   uint8            `json:"level,omitzero"` // version of the catalogue's encoding that is written: no server reads less
+	Index   uint64           `json:"index"`          // applied by the server that answers
 	Leader  string           `json:"leader,omitempty"`
 	Term    uint64           `json:"term"`
 	Voters  int              `json:"voters"`

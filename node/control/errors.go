@@ -29,6 +29,7 @@ type Error struct {
 // Codes that this package acts on or makes itself.
 const (
 	CodeUndecided   = "undecided"      // no leader or no majority; it may still be carried out
+	CodeInternal    = "internal"       // a server's own failure
 	CodeFewCopies   = "too_few_copies" // too few servers could keep a file
 	CodeNotFound    = "not_found"
 	CodeUnavailable = "unavailable" // the region could not decide on an enrolment

@@ -119,7 +119,7 @@ func (g *Region) describe(r *http.Request, err error) (int, control.Failure) {
 		return f.status, control.Failure{Code: f.code, Detail: f.Error()}
 	}
 	switch {
-	case errors.Is(err, ErrUndecided), errors.Is(err, consensus.ErrNoLeader):
+	case errors.Is(err, ErrUndecided), errors.Is(err, consensus.ErrNoLeader), errors.Is(err, consensus.ErrStopped):
 		return http.StatusServiceUnavailable, control.Failure{Code: "undecided", Detail: "the region could not decide in time: " +
 			"most of its servers must be up and reach one another (preau status tells). The request may still be carried out; it is safe to repeat. (" + err.Error() + ")"}
 	case isShort(err):
@@ -127,7 +127,7 @@ func (g *Region) describe(r *http.Request, err error) (int, control.Failure) {
 	case r.Context().Err() == nil:
 		g.log.ErrorContext(r.Context(), "a request failed", "route", r.Pattern, "err", err)
 	}
-	return http.StatusInternalServerError, control.Failure{Code: "internal", Detail: err.Error()}
+	return http.StatusInternalServerError, control.Failure{Code: control.CodeInternal, Detail: err.Error()}
 }
 
 // decode reads a request's JSON, strictly: a field that we don't know is a

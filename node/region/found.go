@@ -222,7 +222,12 @@ func Recover(ctx context.Context, cfg Config, log *slog.Logger) (Recovered, erro
 		return out, err
 	}
 	nothing := func(*Region) error { return nil }
-	err = briefly(ctx, cfg, log, nothing, func(ctx context.Context, g *Region) error {
+	// Nobody finds this server until it has said that all began anew: a box that
+	// did would follow what is undone a moment later, be sent away, and then wait
+	// up to a minute, as it does when no server is left.
+	hidden := cfg
+	hidden.Advertise, hidden.Listen = cfg.address(), "127.0.0.1:0"
+	err = briefly(ctx, hidden, log, nothing, func(ctx context.Context, g *Region) error {
 		if err := g.lead(ctx); err != nil {
 			return err
 		}

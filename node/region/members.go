@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"preau/node/control"
@@ -26,7 +27,14 @@ const memberEvery = 2 * time.Second
 type joining struct {
 	Address string   `json:"address"`
 	Sites   []string `json:"sites,omitempty"`
+	// Reads is the version of the catalogue's encoding that it reads. It travels
+	// beside the rest, for servers that know no such field and refuse what they
+	// don't know.
+	Reads uint8 `json:"-"`
 }
+
+// path is where it is sent.
+func (j joining) path() string { return pathJoin + "?reads=" + strconv.Itoa(int(j.Reads)) }
 
 // runMember makes the region know this server, at this address, with these
 // sites, and keeps it so: a new server joins by it, and one that moved is found
@@ -53,7 +61,7 @@ func (g *Region) runMember(ctx context.Context) error {
 }
 
 func (g *Region) beMember(ctx context.Context) error {
-	mine := joining{Address: g.cfg.address()}
+	mine := joining{Address: g.cfg.address(), Reads: catalogue.MaxVersion}
 	for _, s := range g.cfg.Site {
 		mine.Sites = append(mine.Sites, s.Name)
 	}
@@ -64,7 +72,8 @@ func (g *Region) beMember(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if inRaft && ok && rec.Address == mine.Address && slices.Equal(rec.Sites, mine.Sites) && rec.Reads == catalogue.MaxVersion {
+	if inRaft && ok && rec.Address == mine.Address && slices.Equal(rec.Sites, mine.Sites) && max(rec.Reads, 1) == mine.Reads {
+		g.raiseLevel(ctx)
 		return g.rememberServers()
 	}
 	body, err := json.Marshal(mine)
@@ -79,7 +88,7 @@ func (g *Region) beMember(ctx context.Context) error {
 	}
 	var errs []error
 	for _, s := range g.toJoin() {
-		if err := g.askToJoin(ctx, s, body); err != nil {
+		if err := g.askToJoin(ctx, s, mine.path(), body); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s, err))
 			continue
 		}
@@ -114,14 +123,14 @@ func (g *Region) toJoin() []wire.Target {
 	})
 }
 
-func (g *Region) askToJoin(ctx context.Context, s wire.Target, body []byte) error {
+func (g *Region) askToJoin(ctx context.Context, s wire.Target, path string, body []byte) error {
 	name := string(s.Name)
 	if name == "" {
 		name = s.Address
 	}
 	t := g.dialer.Transport(s)
 	defer t.CloseIdleConnections() // asked once
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+name+pathJoin, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+name+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -151,6 +160,7 @@ func (g *Region) serveJoin(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	q.Reads = readsOf(r)
 	name := string(wire.PeerOf(r).Name)
 	if on := r.URL.Query().Get("for"); on != "" { // handed on by another server
 		name = on
@@ -166,7 +176,7 @@ func (g *Region) serveJoin(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)
 	}
-	resp, err := g.peers.do(r.Context(), string(leader.ID), leader.Address, http.MethodPost, pathJoin+"?for="+name, bytes.NewReader(body))
+	resp, err := g.peers.do(r.Context(), string(leader.ID), leader.Address, http.MethodPost, q.path()+"&for="+name, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", consensus.ErrNoLeader, err)
 	}
@@ -190,12 +200,15 @@ func (g *Region) join(ctx context.Context, name string, q joining) (control.Done
 	if g.revoked.has(wire.Peer{Identity: identity.Identity{Role: identity.Server, Name: identity.Name(name)}}) {
 		return control.Done{}, failure{http.StatusForbidden, "revoked", fmt.Errorf("server %s was removed from the region: an operator can readmit it (preau readmit %s --role server)", name, name)}
 	}
+	if level := g.state.Level(); q.Reads < level {
+		return control.Done{}, tooOld(name, q.Reads, level)
+	}
 	err := g.node.AddServer(ctx, consensus.Server{ID: consensus.ServerID(name), Address: q.Address, Voter: true})
 	if err != nil && !errors.Is(err, consensus.ErrAlreadyMember) && !errors.Is(err, consensus.ErrNotCaughtUp) {
 		return control.Done{}, fmt.Errorf("take in server %s: %w", name, err)
 	}
 	op, err := catalogue.NewPut(catalogue.Server{
-		Name: name, Address: q.Address, Sites: q.Sites, Reads: catalogue.MaxVersion,
+		Name: name, Address: q.Address, Sites: q.Sites, Reads: q.Reads,
 	})
 	if err != nil {
 		return control.Done{}, invalid("%w", err)

@@ -218,7 +218,7 @@ func (g *Region) status(r *http.Request) (any, error) {
 	stats := g.node.Stats()
 	applied, _ := g.machine.Applied()
 	out := control.Status{
-		Region: string(region.ID), Name: region.Name, Epoch: region.Epoch, Index: applied, Term: stats.Term,
+		Region: string(region.ID), Name: region.Name, Epoch: region.Epoch, Level: g.state.Level(), Index: applied, Term: stats.Term,
 		Counts: map[string]int64{},
 	}
 	if leader, ok := g.node.Leader(); ok {

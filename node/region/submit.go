@@ -44,7 +44,7 @@ func (r refusal) Error() string {
 // carried them out too. A refusal by the catalogue is an error of type
 // refusal; the result is set all the same.
 func (g *Region) submit(ctx context.Context, by string, ops ...catalogue.Op) (catalogue.Result, error) {
-	data, err := catalogue.Encode(catalogue.Command{
+	data, err := catalogue.EncodeAs(g.state.Level(), catalogue.Command{
 		ID: catalogue.NewCommandID(), At: time.Now().UTC().Truncate(time.Millisecond), By: by, Ops: ops,
 	})
 	if err != nil {
@@ -147,6 +147,11 @@ func (g *Region) serveApply(w http.ResponseWriter, r *http.Request) {
 	}
 	if _, err := catalogue.Decode(data); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if level := g.state.Level(); data[0] > level {
+		// Whoever sent it has applied what raised the level, and so will we.
+		http.Error(w, fmt.Sprintf("the command is in version %d, and the region at %d", data[0], level), http.StatusServiceUnavailable)
 		return
 	}
 	result, err := g.applyHere(r.Context(), data)

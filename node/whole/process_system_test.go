@@ -4,6 +4,7 @@ package whole_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -103,10 +104,15 @@ func command(ctx context.Context, args ...string) answer {
 
 // commandFor kills the command if it does not end in time.
 func commandFor(ctx context.Context, limit time.Duration, args ...string) answer {
+	return commandOf(ctx, limit, "", args...)
+}
+
+// commandOf is commandFor with another version's binary, "" for this one's.
+func commandOf(ctx context.Context, limit time.Duration, binary string, args ...string) answer {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var out, errs bytes.Buffer
-	c := child(args...)
+	c := child(binary, args...)
 	c.Stdout, c.Stderr = &out, &errs
 	ended := make(chan error, 1)
 	if err := c.Start(); err != nil {
@@ -127,9 +133,9 @@ func commandFor(ctx context.Context, limit time.Duration, args ...string) answer
 }
 
 // child is a process of the command that does not outlive the test.
-func child(args ...string) *exec.Cmd {
+func child(binary string, args ...string) *exec.Cmd {
 	// Its end is the test's choice, so no context ends it.
-	c := exec.Command(os.Getenv(binaryEnv), args...)
+	c := exec.Command(cmp.Or(binary, os.Getenv(binaryEnv)), args...)
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return c
 }
@@ -152,6 +158,7 @@ func says(t *testing.T, a answer, code int, words ...string) {
 type machine struct {
 	name, data, address string
 	args                []string
+	binary              string // of another version, "" for this one
 	log                 string // its file
 
 	cmd    *exec.Cmd
@@ -169,7 +176,7 @@ func (m *machine) run(t *testing.T) {
 	defer log.Close()
 	first := m.cmd == nil
 	exited := make(chan struct{})
-	c := child(m.args...)
+	c := child(m.binary, m.args...)
 	c.Stdout, c.Stderr = log, log
 	if err := c.Start(); err != nil {
 		t.Fatalf("start %s: %v", m.name, err)

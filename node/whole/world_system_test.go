@@ -24,6 +24,7 @@ import (
 // world is a region of real processes, and what its first operator can do.
 type world struct {
 	dir      string
+	binary   string // of machines made from now on: of another version, "" for this one
 	operator string // a copy of the first operator's folder
 	ctx      context.Context
 	rng      *rand.Rand
@@ -48,13 +49,19 @@ type health struct {
 // found makes a region of one server in the folder, which runs.
 func found(t *testing.T, rng *rand.Rand, folder string) *world {
 	t.Helper()
+	return foundBy(t, "", rng, folder)
+}
+
+// foundBy is found with another version's binary.
+func foundBy(t *testing.T, binary string, rng *rand.Rand, folder string) *world {
+	t.Helper()
 	w := &world{
-		dir: t.TempDir(), ctx: t.Context(), rng: rng,
+		dir: t.TempDir(), binary: binary, ctx: t.Context(), rng: rng,
 		client: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
 	}
 	w.operator = filepath.Join(w.dir, "operator")
 	s := w.server(t, "s1", folder)
-	says(t, command(w.ctx, "region", "init", "--data", s.data, "--listen", s.address, "--name", "Lyon", "--server", s.name, "--json"), 0)
+	says(t, w.command("region", "init", "--data", s.data, "--listen", s.address, "--name", "Lyon", "--server", s.name, "--json"), 0)
 	if out, err := exec.CommandContext(w.ctx, "cp", "-a", filepath.Join(s.data, "operator"), w.operator).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -64,7 +71,13 @@ func found(t *testing.T, rng *rand.Rand, folder string) *world {
 // three is a region of three servers, and boxes in schools of their own.
 func three(t *testing.T, rng *rand.Rand, boxes ...string) *world {
 	t.Helper()
-	w := found(t, rng, filepath.Join(t.TempDir(), "s1"))
+	return threeOf(t, "", rng, boxes...)
+}
+
+// threeOf is three with another version's binary.
+func threeOf(t *testing.T, binary string, rng *rand.Rand, boxes ...string) *world {
+	t.Helper()
+	w := foundBy(t, binary, rng, filepath.Join(t.TempDir(), "s1"))
 	w.servers[0].run(t)
 	w.join(t, "s2")
 	w.join(t, "s3")
@@ -79,7 +92,7 @@ func three(t *testing.T, rng *rand.Rand, boxes ...string) *world {
 func (w *world) server(t *testing.T, name, folder string) *machine {
 	t.Helper()
 	s := &machine{
-		name: name, data: folder, address: freeAddress(t), log: filepath.Join(w.dir, name+".log"),
+		name: name, data: folder, binary: w.binary, address: freeAddress(t), log: filepath.Join(w.dir, name+".log"),
 		args: []string{"region", "run", "--data", folder, "--admin", "127.0.0.1:0", "--budget", "64MiB"},
 	}
 	w.servers = append(w.servers, s)
@@ -92,7 +105,7 @@ func (w *world) join(t *testing.T, name string) *machine {
 	t.Helper()
 	s := w.server(t, name, filepath.Join(w.dir, name))
 	token := w.token(t, "--server")
-	says(t, command(w.ctx, "region", "join", token, "--data", s.data, "--listen", s.address, "--server", name, "--json"), 0)
+	says(t, w.command("region", "join", token, "--data", s.data, "--listen", s.address, "--server", name, "--json"), 0)
 	s.run(t)
 	within(t, 60*time.Second, func() error {
 		st, err := w.status()
@@ -120,15 +133,20 @@ func (w *world) token(t *testing.T, args ...string) string {
 // box enrols a box and runs it.
 func (w *world) box(t *testing.T, name, school string) *machine {
 	t.Helper()
-	b := &machine{name: name, data: filepath.Join(w.dir, name), address: freeAddress(t), log: filepath.Join(w.dir, name+".log")}
+	b := &machine{name: name, data: filepath.Join(w.dir, name), binary: w.binary, address: freeAddress(t), log: filepath.Join(w.dir, name+".log")}
 	b.args = []string{
 		"box", "--site", "http://127.0.0.1:9", "--listen", b.address, "--data", b.data, "--admin", "127.0.0.1:0", "--budget", "256MiB",
 	}
 	token := w.token(t, "--school", school)
-	says(t, command(w.ctx, "enrol", "--token", token, "--data", b.data, "--name", name, "--json"), 0)
+	says(t, w.command("enrol", "--token", token, "--data", b.data, "--name", name, "--json"), 0)
 	b.run(t)
 	w.boxes = append(w.boxes, b)
 	return b
+}
+
+// command runs the binary that new machines have.
+func (w *world) command(args ...string) answer {
+	return commandOf(w.ctx, 100*time.Second, w.binary, args...)
 }
 
 // ask gives an operator's command, for an answer in JSON.

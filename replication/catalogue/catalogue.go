@@ -26,8 +26,10 @@
 // refuses it refuses for ever. Whatever is new, be it one field, takes a new
 // version. Two versions live side by side like this:
 //
-//   - A server says in its Server record which version it reads (Reads), and
-//     whoever proposes writes none above what View.ReadByAll allows.
+//   - A server says in its Server record which version it reads (Reads).
+//   - The region writes in one version at a time, its level (State.Level), which
+//     is that of the highest entry so far. The leader raises it, by writing one
+//     entry above it (EncodeAs), once every server reads that (View.ReadByAll).
 //   - A server that meets an entry of a version above its own can't know what
 //     it does. It neither skips nor refuses it, for then it would hold another
 //     state than the servers that can read it: Apply stops with ErrNewer,
@@ -53,9 +55,6 @@ import (
 
 	"preau/replication/kv"
 )
-
-// MaxVersion is the highest version of the encoding that this program reads.
-const MaxVersion = 1
 
 // Limits of the whole.
 const (
@@ -105,7 +104,7 @@ type State struct {
 // remembered commands in memory, about 10 MB of them. Errors: ErrNewer,
 // ErrDamaged, the store's.
 func Open(store kv.Store) (*State, error) {
-	return open(store, map[byte]func([]byte) (Command, error){1: decodeFirst}, MaxVersion, MaxRemembered)
+	return open(store, grammars(), MaxVersion, MaxRemembered)
 }
 
 func open(store kv.Store, grammars map[byte]func([]byte) (Command, error), reads byte, remember uint64) (*State, error) {
@@ -142,6 +141,14 @@ func (s *State) Applied() (index, term uint64) {
 	s.at.RLock()
 	defer s.at.RUnlock()
 	return s.meta.Index, s.meta.Term
+}
+
+// Level is the version of the encoding that the region writes in: the highest
+// that has gone into the state.
+func (s *State) Level() uint8 {
+	s.at.RLock()
+	defer s.at.RUnlock()
+	return max(s.meta.Version, 1)
 }
 
 // Apply carries out entries, which must come in the order of the log, in one

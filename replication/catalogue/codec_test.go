@@ -134,6 +134,9 @@ func TestTwoVersionsSideBySide(t *testing.T) {
 		t.Errorf("%d records, want 1", got)
 	}
 	apply(newer, log[1:])
+	if older.Level() != 1 || newer.Level() != 2 {
+		t.Errorf("levels %d and %d, want 1 and 2", older.Level(), newer.Level())
+	}
 	// Its successor goes on from there.
 	upgraded, err := catalogue.OpenNewer(store)
 	if err != nil {
@@ -160,6 +163,22 @@ func TestNobodyWritesWhatAnotherCanNotRead(t *testing.T) {
 	}
 	if got, err := w.view().ReadByAll(); got != 1 || err != nil {
 		t.Errorf("read by all = %d, %v", got, err)
+	}
+}
+
+func TestAVersionThatNobodyKnowsIsNotWritten(t *testing.T) {
+	c := newWorld(t).command(put(t, collection("c")))
+	for _, v := range []uint8{0, catalogue.MaxVersion + 1} {
+		if _, err := catalogue.EncodeAs(v, c); !errors.Is(err, catalogue.ErrNewer) {
+			t.Errorf("version %d: %v", v, err)
+		}
+	}
+	first, err := catalogue.Encode(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := catalogue.EncodeAs(1, c); err != nil || !bytes.Equal(got, first) {
+		t.Errorf("version 1: %x, %v, want %x", got, err, first)
 	}
 }
 

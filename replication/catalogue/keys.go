@@ -72,7 +72,7 @@ func parseMeta(row []byte, reads byte) (meta, error) {
 		return m, fmt.Errorf("%w: its first row is empty", ErrDamaged)
 	}
 	if row[0] > layout {
-		return m, fmt.Errorf("its layout is version %d, this program knows up to %d: %w", row[0], layout, ErrNewer)
+		return m, fmt.Errorf("its layout is version %d, this program knows up to %d; upgrade this server: %w", row[0], layout, ErrNewer)
 	}
 	if row[0] != layout {
 		return m, fmt.Errorf("%w: it has layout %d, which there never was", ErrDamaged, row[0])
@@ -81,7 +81,7 @@ func parseMeta(row []byte, reads byte) (meta, error) {
 		return m, fmt.Errorf("%w: its first row: %w", ErrDamaged, err)
 	}
 	if m.Version > reads {
-		return m, fmt.Errorf("it holds entries of version %d, this program reads up to %d: %w", m.Version, reads, ErrNewer)
+		return m, fmt.Errorf("it holds entries of version %d, this program reads up to %d; upgrade this server: %w", m.Version, reads, ErrNewer)
 	}
 	return m.clone(), nil
 }

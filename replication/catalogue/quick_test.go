@@ -92,7 +92,7 @@ func TestQuickReadersTakeWhatIsCommon(t *testing.T) {
 // TestQuickReadersAreNotLenient changes every byte of every encoding there is,
 // in all ways if there is time for it.
 func TestQuickReadersAreNotLenient(t *testing.T) {
-	values := []byte{0x00, 0x18, 0x40, 0x60, 0x80, 0xf5, 0xf6, '0'}
+	values := []byte{0x00, 0x18, 0x60, 0xf6}
 	if !testing.Short() {
 		values = values[:0]
 		for v := range 256 {

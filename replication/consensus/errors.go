@@ -24,7 +24,7 @@ var (
 	// server will lead; the entry may be repeated there.
 	ErrStorage = errors.New("the log cannot be written")
 	// ErrStalled reports that entries are agreed on but this server cannot apply
-	// them, because its disk is full or broken.
+	// them, because its disk is full or broken or its program is too old.
 	ErrStalled = errors.New("agreed entries cannot be applied on this server")
 	// ErrStopped reports that the node has been stopped or is stopping.
 	ErrStopped = errors.New("the node has stopped")

@@ -345,7 +345,7 @@ func (n *Node) setStalled(err error) {
 	n.health.Unlock()
 	switch {
 	case err != nil && was == nil:
-		n.log.Error("agreed entries cannot be applied, will try again: look at the disk", "err", err)
+		n.log.Error("agreed entries cannot be applied, will try again: the error says what is in the way", "err", err)
 		n.handOver()
 	case err == nil && was != nil:
 		n.log.Info("agreed entries can be applied again")

@@ -134,19 +134,28 @@ func (r *Renewer) warn(ctx context.Context, err error) {
 	}
 }
 
-// look asks a server how the certificate stands and renews it if it is time.
+// look renews if it is time, by any of the servers.
 func (r *Renewer) look(ctx context.Context) (renewed bool, err error) {
 	servers := r.store.Servers()
 	rand.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
-	err = eachServer(ctx, r.dialer, servers, func(server http.RoundTripper) error {
+	return Renew(ctx, r.store, r.dialer, servers)
+}
+
+// Renew asks the servers, until one answers, how the certificate in store stands,
+// and renews it if half of its life is over by the server's date. The dialer is
+// one with the store's Credentials. The file is replaced whole: whoever reads it
+// meanwhile, in another process too, has the old certificate or the new one, and
+// both are good.
+func Renew(ctx context.Context, store *Store, dialer *wire.Dialer, servers []wire.Target) (renewed bool, err error) {
+	err = eachServer(ctx, dialer, servers, func(server http.RoundTripper) error {
 		var now standing
 		if err := exchange(ctx, server, http.MethodGet, PathRenew, nil, &now); err != nil {
 			return err
 		}
-		if !now.Lapsed && now.Now.Before(RenewAt(r.store.Certificate())) {
+		if !now.Lapsed && now.Now.Before(RenewAt(store.Certificate())) {
 			return nil
 		}
-		request, err := newRequest(r.store.key)
+		request, err := newRequest(store.key)
 		if err != nil {
 			return err
 		}
@@ -155,10 +164,10 @@ func (r *Renewer) look(ctx context.Context) (renewed bool, err error) {
 			return err
 		}
 		renewed = true
-		return r.store.renewed(grant)
+		return store.renewed(grant)
 	})
 	if err != nil {
-		return false, fmt.Errorf("renew the certificate of %s: %w", r.store.id, err)
+		return false, fmt.Errorf("renew the certificate of %s: %w", store.id, err)
 	}
 	return renewed, nil
 }

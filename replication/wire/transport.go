@@ -326,7 +326,10 @@ func (t *Transport) Close() error {
 	t.dialer.paths.leave(t)
 	var errs []error
 	for o := range open {
-		errs = append(errs, o.Conn.Close())
+		// Whoever used it may just have closed it.
+		if err := o.Conn.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
 	}
 	for _, q := range quic {
 		q.close()

@@ -42,6 +42,9 @@ type Region struct {
 	tokens map[enrol.TokenID]*token
 	out    map[identity.Identity]bool
 	seen   []string
+
+	renewals  int
+	noRenewal error
 }
 
 type token struct {
@@ -67,7 +70,8 @@ func Start(tb testing.TB, n int) *Region {
 		out: map[identity.Identity]bool{},
 	}
 	var err error
-	if r.authority, err = enrol.NewAuthority(r.id, time.Now()); err != nil {
+	// The region is old, so that its people can be: see Age.
+	if r.authority, err = enrol.NewAuthority(r.id, time.Now().Add(-2*365*24*time.Hour)); err != nil {
 		tb.Fatal(err)
 	}
 	for i := range n {
@@ -266,7 +270,26 @@ func (r *Region) Redeem(_ context.Context, q enrol.Redemption) (identity.Identit
 }
 
 // Renewable implements enrol.Registry.
-func (r *Region) Renewable(context.Context, wire.Peer) error { return nil }
+func (r *Region) Renewable(context.Context, wire.Peer) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.renewals++
+	return r.noRenewal
+}
+
+// Renewals is how often somebody has asked for a new certificate.
+func (r *Region) Renewals() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.renewals
+}
+
+// RefuseRenewals has every server renew no certificate, because of why.
+func (r *Region) RefuseRenewals(why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.noRenewal = why
+}
 
 // shelved makes blocks in memory something that a shelf can use; nothing here
 // walks it.
