@@ -24,6 +24,7 @@ type centralCmd struct {
 	Run    centralRunCmd    `cmd:"" help:"Run the gateway."`
 	Enrol  centralEnrolCmd  `cmd:"" help:"Enrol the gateway in a region, once for each that it serves."`
 	Put    centralPutCmd    `cmd:"" help:"Put a file into a bucket of a gateway that keeps its buckets in a folder."`
+	Held   centralHeldCmd   `cmd:"" help:"List the files in watched buckets that are not published, and why."`
 	Config centralConfigCmd `cmd:"" help:"Print a commented configuration file of a gateway with every setting."`
 }
 

@@ -390,9 +390,13 @@ func (c depositsCmd) Run(ctx context.Context, to streams) error {
 	if len(all) == 0 {
 		return to.print("Nothing has been added on this box.\n")
 	}
+	return to.print(depositTable(all, time.Now()))
+}
+
+func depositTable(all []deposited, now time.Time) string {
 	rows := [][]string{{"ID", "FILE", "SIZE", "ADDED", "STATE", "WAITING"}}
 	for _, d := range all {
-		rows = append(rows, []string{d.ID, d.Filename, size(d.Length), when(d.At, time.Now()), d.where(), d.Waiting})
+		rows = append(rows, []string{d.ID, d.Filename, size(d.Length), when(d.At, now), d.where(), d.Waiting})
 	}
-	return to.print(table(rows))
+	return table(rows)
 }

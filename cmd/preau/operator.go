@@ -85,11 +85,26 @@ func (f operatorFlags) with(ctx context.Context, to streams, within time.Duratio
 		for _, lost := range c.Lost() {
 			to.note("%s did not answer; another server did", lost)
 		}
-		if left := time.Until(c.Until()); left < warnBefore {
-			to.note("the certificate of %s in %s runs out %s: ask for a token (preau region token --operator) and enrol again with --replace", c.Name(), dir, when(c.Until(), time.Now()))
-		}
+	}
+	if c.Index() > 0 { // somebody has answered
+		renew(ctx, to, c, dir)
 	}
 	return errors.Join(err, c.Close())
+}
+
+// renew looks after the operator's certificate, as people should not have to. It
+// is nobody's failure if that can't be done yet: the next command tries again.
+func renew(ctx context.Context, to streams, c *control.Client, dir string) {
+	renewed, err := c.Renew(ctx)
+	left := when(c.Until(), time.Now())
+	switch {
+	case renewed:
+		to.note("the certificate of %s in %s was renewed, and runs out %s", c.Name(), dir, left)
+	case time.Until(c.Until()) >= warnBefore:
+	case err != nil:
+		to.note("the certificate of %s in %s runs out %s and could not be renewed (%s): if that does not pass, ask for a token (preau region token --operator) and enrol again with --replace",
+			c.Name(), dir, left, control.Why(err))
+	}
 }
 
 // usual is how long most commands may take.

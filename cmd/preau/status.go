@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"preau/node/control"
 )
 
 type statusCmd struct {
-	Consistent bool `help:"Include all that was committed when you ask, and not just what the server has that answers."`
+	Consistent bool   `help:"Include all that was committed when you ask, and not just what the server has that answers."`
+	Box        string `placeholder:"HOST:PORT" help:"How the box stands whose operator looks there, and not the region (this machine's: 127.0.0.1:9190). On a box, where no operator's identity is, it is this machine's."`
 
 	operatorFlags
 }
@@ -20,6 +22,9 @@ func (statusCmd) Help() string {
     preau status --region 192.0.2.12:4433
                                     as that server sees it
     watch preau status
+    preau status --box 127.0.0.1:9190
+                                    a box: its region and the way there, its certificate, what is
+                                    wanted there and here already, and the deposits that wait and why
 
 The last lines are about the ministry's centre, if the region follows one: whether it answers and since when, how far the region is behind, which deposits wait for it, and how the servers reach it and one another. OVER is quic, tcp or proxy, and CHOSEN why; LOSS is of what the server itself sent; GOODPUT is that of files, while there was enough to fetch.
 
@@ -27,6 +32,16 @@ Exit codes: 0 the region is healthy, 1 it works but something is wrong, as it sa
 }
 
 func (c statusCmd) Run(ctx context.Context, to streams) error {
+	if c.Box != "" {
+		return c.ofBox(ctx, to, c.Box)
+	}
+	if _, err := c.folder(); err != nil && len(c.Region) == 0 {
+		asked := c.ofBox(ctx, to, "")
+		if _, none := errors.AsType[noBox](asked); none {
+			return usageError{err}
+		}
+		return asked
+	}
 	return c.with(ctx, to, usual, func(ctx context.Context, ask *control.Client) error {
 		ask.Consistent = c.Consistent
 		s, err := ask.Status(ctx)
@@ -39,9 +54,10 @@ func (c statusCmd) Run(ctx context.Context, to streams) error {
 				control.Status
 				Healthy  bool     `json:"healthy"`
 				Problems []string `json:"problems"`
-			}{s, len(wrong) == 0, append([]string{}, wrong...)})
+				You      you      `json:"you"`
+			}{s, len(wrong) == 0, append([]string{}, wrong...), you{ask.Name(), ask.Until()}})
 		} else {
-			err = to.print(statusText(s))
+			err = to.print(statusText(s) + you{ask.Name(), ask.Until()}.text(time.Now()))
 		}
 		if err != nil {
 			return err
@@ -51,6 +67,16 @@ func (c statusCmd) Run(ctx context.Context, to streams) error {
 		}
 		return nil
 	})
+}
+
+// you is whoever asks.
+type you struct {
+	Name  string    `json:"name"`
+	Until time.Time `json:"until"` // of the certificate
+}
+
+func (y you) text(now time.Time) string {
+	return fmt.Sprintf("You: %s, until %s (%s)\n", y.Name, y.Until.Local().Format(time.DateOnly), when(y.Until, now))
 }
 
 // statusText is the region on one screen.

@@ -78,23 +78,31 @@ func choiceText(chosen string) string {
 	return chosen
 }
 
+// pathHead is the head of a table of paths.
+var pathHead = []string{"FROM", "TO", "ADDRESS", "OVER", "RTT", "LOSS", "GOODPUT", "CHOSEN", "FAILS"} //nolint:gochecknoglobals // never written to
+
+// pathRow is a path, but for where it begins.
+func pathRow(p control.Path) []string {
+	row := []string{p.To, p.Address, p.Transport, "-", "-", "-", choiceText(p.Chosen), p.Reason}
+	if p.RTT > 0 { // else no connection is open
+		row[3] = milliseconds(p.RTT)
+		row[4] = fmt.Sprintf("%.1f %%", p.Loss*100)
+	}
+	if p.Goodput > 0 {
+		row[5] = size(int64(p.Goodput)) + "/s"
+		if p.Lanes != "" {
+			row[5] += " (" + p.Lanes + ")"
+		}
+	}
+	return row
+}
+
 // pathsText is how the servers reach the centre and one another, or nothing.
 func pathsText(s control.Status) string {
-	rows := [][]string{{"FROM", "TO", "ADDRESS", "OVER", "RTT", "LOSS", "GOODPUT", "CHOSEN", "FAILS"}}
+	rows := [][]string{pathHead}
 	for _, v := range s.Servers {
 		for _, p := range v.Paths {
-			row := []string{v.Name, p.To, p.Address, p.Transport, "-", "-", "-", choiceText(p.Chosen), p.Reason}
-			if p.RTT > 0 { // else no connection is open
-				row[4] = milliseconds(p.RTT)
-				row[5] = fmt.Sprintf("%.1f %%", p.Loss*100)
-			}
-			if p.Goodput > 0 {
-				row[6] = size(int64(p.Goodput)) + "/s"
-				if p.Lanes != "" {
-					row[6] += " (" + p.Lanes + ")"
-				}
-			}
-			rows = append(rows, row)
+			rows = append(rows, append([]string{v.Name}, pathRow(p)...))
 		}
 	}
 	if len(rows) == 1 {

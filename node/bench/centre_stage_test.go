@@ -69,7 +69,14 @@ func (b *bench) gateway(t *testing.T, s *regionStage, change func(*central.Confi
 		}
 	})
 	target := wire.Target{Address: g.cfg.Listen, Role: identity.Central}
-	control, bulk := s.way.Transport(target), s.way.Bulk(target)
+	me, err1 := issue(s.authority, identity.Identity{Region: s.id, Role: identity.Server, Name: "bench"})
+	dial := wire.DefaultDialConfig()
+	dial.Near = wire.DefaultNear // as a region's server dials
+	way, err2 := wire.NewDialer(me.credentials(s.authority), dial)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	control, bulk := way.Transport(target), way.Bulk(target)
 	t.Cleanup(func() { _ = errors.Join(control.Close(), bulk.Close()) }) // only connections
 	if g.client, err1 = centre.NewClient("https://central.invalid", control); err1 == nil {
 		g.bulk, err1 = centre.NewClient("https://central.invalid", bulk)
@@ -184,32 +191,30 @@ func (g *gateway) published(ctx context.Context, keys []string) ([]centre.Object
 	return found, nil
 }
 
-// fetching is how many blocks of a file are asked for at once, as boxes and
-// servers do.
+// fetching is how many blocks of a file are asked for at once, as boxes do.
 const fetching = 8
 
-// fetch gets an object as a region's server does: its list, then the blocks.
-// each is called with every block, by several at once.
+// fetch gets an object as a region's server does: its list, unless it needs none,
+// then the blocks in runs. each is called with every block, by several at once.
 func (g *gateway) fetch(ctx context.Context, o centre.Object, each func(off int64, p []byte)) error {
-	raw, err := g.bulk.List(ctx, o.Bucket, o.List)
-	if err != nil {
-		return err
-	}
-	entries, err := hold.DecodeList(raw, o.Length)
-	if err != nil {
-		return err
-	}
-	offsets := make([]int64, len(entries))
-	for i := range entries[1:] {
-		offsets[i+1] = offsets[i] + int64(entries[i].Length)
-	}
-	return atOnce(fetching, len(entries), func(i int) error {
-		e := entries[i]
-		p, err := g.bulk.Block(ctx, o.Bucket, o.List, offsets[i], e.Length, e.Digest)
-		if err == nil {
-			each(offsets[i], p)
+	_, entries, ok := hold.OnlyBlock(o.SHA256, o.List, o.Length)
+	if !ok {
+		raw, err := g.bulk.List(ctx, o.Bucket, o.List)
+		if err != nil {
+			return err
 		}
-		return err
+		if entries, err = hold.DecodeList(raw, o.Length); err != nil {
+			return err
+		}
+	}
+	runs := centre.Runs(entries)
+	return atOnce(centre.Running, len(runs), func(i int) error {
+		at := runs[i].Off
+		return g.bulk.Blocks(ctx, o.Bucket, o.Key, o.List, at, runs[i].Blocks, func(_ int, p []byte) error {
+			each(at, p)
+			at += int64(len(p))
+			return nil
+		})
 	})
 }
 

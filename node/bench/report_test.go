@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -53,7 +54,7 @@ func (r *report) stamp(t *table) string {
 func (r *report) section(t *table) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s%s\n\n", heading, t.title)
-	for _, n := range append(t.notes[:len(t.notes):len(t.notes)], r.stamp(t)) {
+	for _, n := range append(slices.Clip(t.notes), r.stamp(t)) {
 		fmt.Fprintf(&b, "%s\n\n", n)
 	}
 	if len(t.rows) == 0 {

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"preau/cache/page"
 	"preau/replication/outbox"
 )
 
@@ -65,6 +66,12 @@ func (d *deposits) add(w http.ResponseWriter, r *http.Request, box *openedBox) {
 	}
 	d.log.InfoContext(r.Context(), "a deposit is kept", "deposit", done.ID, "bytes", done.Length)
 	v := d.view(done)
+	w.Header().Set("Vary", page.Vary)
+	if r.Method == http.MethodPost && wantsPage(r) {
+		// A page of its own, so that to load it again adds nothing (RFC 9110 §15.4.4).
+		http.Redirect(w, r, statePath(done.ID), http.StatusSeeOther)
+		return
+	}
 	w.Header().Set("Location", v.Path)
 	writeJSON(w, r, http.StatusCreated, v)
 }

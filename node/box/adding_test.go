@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"preau/cache/page"
+	"preau/cache/page/pagetest"
 	"preau/node/config"
 	"preau/replication/outbox"
 )
@@ -83,6 +85,53 @@ func TestAForm(t *testing.T) {
 	a = s.ask(http.MethodPost, "/d/", strings.NewReader(whole), "Content-Type", "multipart/form-data; boundary=x", "Authorization", "Bearer "+s.token)
 	if a.status == http.StatusCreated || s.listed() != 1 {
 		t.Errorf("a form that was cut is kept: %d %s", a.status, a.body)
+	}
+}
+
+// A browser that sends a form is led to a page about what it has added, in its
+// language; a script is told in JSON.
+func TestAFormOfABrowserLeadsToAPage(t *testing.T) {
+	s := openSchool(t, t.TempDir(), usualDeposits)
+	s.why = func() string { return "this box belongs to no region yet" }
+	const form = "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a <b>.txt\"\r\n\r\nbonjour\r\n--x--\r\n"
+	send := func(fields ...string) got {
+		return s.ask(http.MethodPost, "/d/", strings.NewReader(form), append(fields, "Content-Type", "multipart/form-data; boundary=x", "Authorization", "Bearer "+s.token)...)
+	}
+	const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	for lang, words := range map[page.Lang][]string{
+		page.French:  {"Fichier déposé", "toute l’école peut l’ouvrir", "cette boîte n’appartient encore à aucune région", "Où en est-il"},
+		page.English: {"File added", "the whole school can open it", "this box belongs to no region yet", "How far is it now"},
+	} {
+		a := send("Accept", browser, "Accept-Language", string(lang))
+		at := a.header.Get("Location")
+		if a.status != http.StatusSeeOther || !strings.HasPrefix(at, "/d/d-") || strings.Count(at, "/") != 2 {
+			t.Fatalf("%d, Location %q", a.status, at)
+		}
+		shown := s.get(at, "Accept", browser, "Accept-Language", string(lang))
+		pagetest.Check(t, string(shown.body), lang)
+		for _, text := range append(words, `href="`+at+`"`, `href="/d/"`, `href="`+at+`/a%20%3Cb%3E.txt"`) {
+			if !strings.Contains(string(shown.body), text) {
+				t.Errorf("the page does not say %q:\n%s", text, shown.body)
+			}
+		}
+		if shown.status != http.StatusOK || !strings.Contains(shown.header.Get("Vary"), "Accept") || strings.Contains(string(shown.body), "<b>") {
+			t.Errorf("%d %v\n%s", shown.status, shown.header, shown.body)
+		}
+		if d := s.read(s.get(at, "Accept", "application/json")); d.Filename != "a <b>.txt" || d.State != outbox.OnBox {
+			t.Errorf("a script is told %+v", d)
+		}
+	}
+	for name, fields := range map[string][]string{"json": {"Accept", "application/json"}, "anything": {"Accept", "*/*"}, "nothing": nil} {
+		if a := send(fields...); a.status != http.StatusCreated || s.read(a).Path != a.header.Get("Location") {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+	// A PUT is a script's, whatever it accepts.
+	if d := s.put("/d/b.txt", []byte("b"), "Accept", browser); d.Filename != "b.txt" {
+		t.Errorf("%+v", d)
+	}
+	if a := s.get("/d/d-none", "Accept", browser, "Accept-Language", "fr"); a.status != http.StatusNotFound || !strings.Contains(string(a.body), "<html lang=\"fr\">") {
+		t.Errorf("%d %s", a.status, a.body)
 	}
 }
 
@@ -179,11 +228,15 @@ func TestACutUploadIsNotSeen(t *testing.T) {
 
 // What the centre keeps makes room for what it does not.
 func TestRoomIsMade(t *testing.T) {
-	s := openSchool(t, t.TempDir(), Deposits{Enabled: true, Budget: 64 * config.MiB})
+	budget, size := 64*config.MiB, 40<<20
+	if testing.Short() {
+		budget, size = 8*config.MiB, 5<<20
+	}
+	s := openSchool(t, t.TempDir(), Deposits{Enabled: true, Budget: budget})
 	box := s.opened.Load()
-	first := s.put("/d/first", noiseOf(40<<20, 3))
+	first := s.put("/d/first", noiseOf(size, 3))
 	token := []string{"Authorization", "Bearer " + s.token}
-	second := noiseOf(40<<20, 4)
+	second := noiseOf(size, 4)
 	if a := s.ask(http.MethodPut, "/d/second", bytes.NewReader(second), append(token, "Expect", "100-continue")...); a.status != http.StatusInsufficientStorage {
 		t.Fatalf("%d %s: the only copy of the first must stay", a.status, a.body)
 	}

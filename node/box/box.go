@@ -87,6 +87,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 		return nil, err
 	}
 	b.openDeposits()
+	b.admin.Handle("GET /status", http.HandlerFunc(b.status))
 	undo = append(undo, b.deposits.close)
 	fc := front.Config{Data: cfg.Data, Budget: cfg.Budget, Sites: cfg.Site, Opened: b.region.use}
 	if !b.region.alone {

@@ -196,7 +196,7 @@ func TestClientsSeeWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { tt.write(w) }))
-			got, why, _ := newClients(t, o, 5*time.Second).ask(t.Context(), srv+good, good, 0, 0)
+			got, why, _ := newClients(t, o, time.Minute).ask(t.Context(), srv+good, good, 0, 0)
 			if got != tt.want {
 				t.Errorf("got %v (%v), want %v", got, why, tt.want)
 			}

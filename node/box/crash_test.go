@@ -3,6 +3,7 @@ package box
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -18,10 +19,14 @@ import (
 	"preau/node/config"
 )
 
-// newRand is random numbers whose seed is in the log.
+// newRand is random numbers whose seed is in the log. Where tests are shortened
+// it is the same in every run; the long ones try others each time.
 func newRand(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64()
+	if testing.Short() {
+		seed = uint64(crc32.ChecksumIEEE([]byte(t.Name())))
+	}
 	if s := os.Getenv("PREAU_TEST_SEED"); s != "" {
 		if _, err := fmt.Sscan(s, &seed); err != nil {
 			t.Fatal(err)
@@ -95,8 +100,9 @@ func TestKilledWhileFilling(t *testing.T) {
 		end := time.Now().Add(time.Duration(700+rng.Int64N(1800)) * time.Millisecond)
 		for time.Now().Before(end) {
 			before, at = append(before, o.sentBytes()), append(at, time.Now())
-			time.Sleep(50 * time.Millisecond)
-			// What this test waits for too long, so does a box that is to record.
+			box.lives(t, 0)
+			// What an answer and this test wait for too long, so does a box that is
+			// to record.
 			slack = max(slack, 500*time.Millisecond+5*(time.Since(at[len(at)-1])-50*time.Millisecond))
 		}
 		box.kill(t)
@@ -132,7 +138,7 @@ func TestKilledWhileFilling(t *testing.T) {
 			t.Errorf("%s: %d bytes were sent, %.2f of its size; %d kills may cost %d", p, sent[p], float64(sent[p])/float64(body.size), rounds, most-body.size)
 		}
 	}
-	time.Sleep(saveEvery + slack)
+	box.lives(t, saveEvery+slack)
 	box.kill(t)
 
 	o.down()
@@ -216,7 +222,7 @@ func TestKilledWhileEvicting(t *testing.T) {
 	var disk []int64
 	for range 3 {
 		box := begin(t, cfg)
-		time.Sleep(1500 * time.Millisecond) // room is made in the background
+		box.lives(t, 1500*time.Millisecond) // room is made in the background
 		c.neverWrong(t, box, last, "after the kills")
 		box.kill(t)
 		disk = append(disk, diskUse(cfg.Data))
@@ -237,7 +243,7 @@ func TestKilledWhileEvicting(t *testing.T) {
 	}
 
 	o.down()
-	c = newClients(t, o, 5*time.Second)
+	c = newClients(t, o, time.Minute)
 	box := begin(t, cfg)
 	if good := c.neverWrong(t, box, last, "without the site"); good < len(last)/2 {
 		t.Errorf("only %d of the last %d objects are there", good, len(last))

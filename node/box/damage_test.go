@@ -38,7 +38,7 @@ func filled(t *testing.T, o *origin, killed bool) string {
 	box = begin(t, cfg)
 	c.mustAll(t, box, paths, "while filling")
 	if killed {
-		time.Sleep(1500 * time.Millisecond) // until all is recorded
+		box.lives(t, 1500*time.Millisecond) // until all is recorded
 		box.kill(t)
 	} else {
 		box.stop(t)
@@ -170,7 +170,7 @@ func TestDamagedFiles(t *testing.T) {
 			t.Logf("kinds of files: %s", strings.Join(names, " "))
 			rng := newRand(t)
 			ways := blows()
-			if testing.Short() { // other ones each time; the seed says which
+			if testing.Short() { // the seed says which
 				rng.Shuffle(len(ways), func(i, j int) { ways[i], ways[j] = ways[j], ways[i] })
 				ways = ways[:1]
 			}
@@ -198,7 +198,7 @@ func everyKind(t *testing.T, o *origin, dir string, names []string, b blow, rng 
 	const boxes = 2
 	for i := range boxes {
 		if testing.Short() && i > 0 {
-			return // the other half of the kinds another time
+			return // the other half of the kinds where there is time
 		}
 		var some []string
 		for k := i; k < len(shuffled); k += boxes {
@@ -245,13 +245,13 @@ func survives(t *testing.T, o *origin, dir string, some []string, b blow, rng *r
 	o.up(t)
 }
 
-// settled sorts the files under dir that have been there for a second by what
+// settled sorts the files of a box that have been there for a second by what
 // they are. What was written a moment ago is still in memory when it is read
 // back, and no disk can hurt it: some files live for that moment only.
-func settled(t *testing.T, dir string) map[string][]string {
+func settled(t *testing.T, box *process, dir string) map[string][]string {
 	t.Helper()
 	before := kinds(t, dir)
-	time.Sleep(time.Second) //nolint:forbidigo // other processes' files
+	box.lives(t, time.Second)
 	after := kinds(t, dir)
 	for kind, files := range after {
 		files = slices.DeleteFunc(files, func(f string) bool { return !slices.Contains(before[kind], f) })
@@ -282,11 +282,11 @@ func TestDamageWhileRunning(t *testing.T) {
 	}
 	rounds := 12
 	if testing.Short() {
-		rounds = 4
+		rounds = 2
 	}
 	var done []string
 	for range rounds {
-		for _, files := range settled(t, cfg.Data) {
+		for _, files := range settled(t, box, cfg.Data) {
 			file := files[rng.IntN(len(files))]
 			if what := strike(t, file, ways[rng.IntN(len(ways))], rng); what != "" {
 				done = append(done, what)

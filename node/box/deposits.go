@@ -198,16 +198,21 @@ func (d *deposits) close() error {
 // enter counts a request, whose context ends with the box. ok is false when
 // there is no folder, or no more.
 func (d *deposits) enter(r *http.Request) (_ *http.Request, box *openedBox, leave func(), ok bool) {
+	ctx, box, leave, ok := d.use(r.Context())
+	return r.WithContext(ctx), box, leave, ok
+}
+
+func (d *deposits) use(ctx context.Context) (_ context.Context, box *openedBox, leave func(), ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	box = d.opened.Load()
 	if d.stopped || box == nil {
-		return r, nil, nil, false
+		return ctx, nil, nil, false
 	}
 	d.running.Add(1)
-	ctx, cancel := context.WithCancelCause(r.Context())
+	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(d.life, func() { cancel(errStopping) })
-	return r.WithContext(ctx), box, func() {
+	return ctx, box, func() {
 		stop()
 		cancel(nil)
 		d.running.Done()

@@ -10,13 +10,21 @@ import (
 
 	"preau/cache/page"
 	"preau/node/control"
+	"preau/replication/central"
 	"preau/replication/outbox"
 )
 
-//go:embed deposits.html
-var depositSource string
+var (
+	//go:embed deposit_item.html
+	itemSource string
+	//go:embed deposits.html
+	depositsSource string
+	//go:embed deposit.html
+	depositSource string
 
-var depositFrame = page.Must(depositSource)
+	depositsFrame = page.Must(itemSource + depositsSource)
+	depositFrame  = page.Must(itemSource + depositSource)
+)
 
 // trouble is why something about a deposit was not done: for programs, and for
 // people in French and English.
@@ -66,9 +74,11 @@ func refuseDeposit(w http.ResponseWriter, r *http.Request, t trouble) {
 
 // depositWords are what people are told of deposits, in one language.
 type depositWords struct {
-	Title, Intro, Empty, More, Reason, Refused, All, Gone string
-	where                                                 map[outbox.State]string
-	part, day                                             string
+	Title, Intro, Empty, More, Reason, Refused, All, Gone, One, Again string
+
+	where     map[outbox.State]string
+	said      map[outbox.State]string // of one that was just added
+	part, day string
 }
 
 var depositTongues = page.Both[depositWords]{
@@ -76,25 +86,40 @@ var depositTongues = page.Both[depositWords]{
 		Title: "Fichiers déposés dans cette école", Empty: "Rien n’a été déposé pour le moment.", More: "La suite de la liste",
 		Intro: "Ce que cette école a déposé. Chaque fichier part vers la région, puis vers le centre, dès que la ligne le permet.", Reason: "En attente :",
 		Refused: "Ce n’est pas possible", All: "Les fichiers déposés", Gone: "plus sur cette boîte",
+		One: "Fichier déposé", Again: "Où en est-il maintenant ?",
 		where: map[outbox.State]string{outbox.OnBox: "sur cette boîte", outbox.InRegion: "dans la région", outbox.InCentral: "au centre"},
-		part:  " (%d %%)", day: "02/01/2006 15:04",
+		said: map[outbox.State]string{
+			outbox.OnBox:     "Le fichier est gardé sur cette boîte, et toute l’école peut l’ouvrir. Il part vers la région, puis vers le centre, dès que la ligne le permet ; il n’y a rien d’autre à faire.",
+			outbox.InRegion:  "Le fichier est gardé par les serveurs de la région et part vers le centre. Il n’y a rien d’autre à faire.",
+			outbox.InCentral: "Le fichier est arrivé : le centre le garde.",
+		},
+		part: " (%d %%)", day: "02/01/2006 15:04",
 	},
 	English: depositWords{
 		Title: "Files added in this school", Empty: "Nothing has been added yet.", More: "More of the list",
 		Intro: "What this school has added. Each file goes to the region and then to the centre as soon as the line allows.", Reason: "Waiting:",
 		Refused: "This is not possible", All: "The files added", Gone: "not on this box any more",
+		One: "File added", Again: "How far is it now?",
 		where: map[outbox.State]string{outbox.OnBox: "on this box", outbox.InRegion: "in the region", outbox.InCentral: "in the centre"},
-		part:  " (%d%%)", day: "2006-01-02 15:04",
+		said: map[outbox.State]string{
+			outbox.OnBox:     "The file is kept on this box, and the whole school can open it. It goes to the region and then to the centre as soon as the line allows; nothing else has to be done.",
+			outbox.InRegion:  "The region’s servers keep the file, and it is on its way to the centre. Nothing else has to be done.",
+			outbox.InCentral: "The file has arrived: the centre keeps it.",
+		},
+		part: " (%d%%)", day: "2006-01-02 15:04",
 	},
 }
 
 // waitingFrench are the reasons to wait that a box and its region give most
 // often. Others stay as they are: the region may be of another version.
 var waitingFrench = map[string]string{
-	"this box belongs to no region yet":                       "cette boîte n’appartient encore à aucune région",
-	"the region can't be reached now; it goes on by itself":   "la région n’est pas joignable pour le moment ; l’envoi reprendra de lui-même",
-	"the region can't be reached":                             "la région n’est pas joignable",
-	"the region's servers can't reach the centre":             "les serveurs de la région n’atteignent pas le centre",
+	"this box belongs to no region yet":                     "cette boîte n’appartient encore à aucune région",
+	"the region can't be reached now; it goes on by itself": "la région n’est pas joignable pour le moment ; l’envoi reprendra de lui-même",
+	"the region can't be reached":                           "la région n’est pas joignable",
+	"the region's servers can't reach the centre":           "les serveurs de la région n’atteignent pas le centre",
+	central.WhyFull:    "le stockage du centre est plein ou son quota est atteint : le ministère doit y faire de la place ou relever le quota ; l’envoi reprendra alors de lui-même",
+	central.WhyDenied:  "le stockage du centre refuse les clés de la passerelle : le ministère doit débloquer son compte ou mettre des clés valables dans son fichier de clés ; l’envoi reprendra alors de lui-même",
+	central.WhyStalled: "le stockage du centre ne prend rien pour le moment, car il est plein, en pause ou arrêté : le ministère doit l’examiner (ceph status) ; l’envoi reprendra alors de lui-même",
 	"the region's servers are looking for a part of the file": "les serveurs de la région cherchent une partie du fichier",
 }
 
@@ -102,14 +127,14 @@ var waitingFrench = map[string]string{
 type depositItem struct {
 	listedDeposit
 	Name, Size, When, Machine, Where string
-	Why, WhyLang                     string
+	Reason, Why, WhyLang             string
 }
 
 func wordsFor(d listedDeposit, lang page.Lang) depositItem {
 	say := depositTongues.In(lang)
 	it := depositItem{
 		listedDeposit: d, Name: cmp.Or(d.Title, d.Filename), Size: page.Size(d.Length, lang), When: d.At.Local().Format(say.day),
-		Machine: d.At.Format(time.RFC3339), Where: say.where[d.State], Why: d.Waiting, WhyLang: string(page.English),
+		Machine: d.At.Format(time.RFC3339), Where: say.where[d.State], Reason: say.Reason, Why: d.Waiting, WhyLang: string(page.English),
 	}
 	if d.State == outbox.OnBox && d.Sent > 0 && d.Sent < d.Length {
 		it.Where += fmt.Sprintf(say.part, d.Sent*100/d.Length)
@@ -130,12 +155,27 @@ func writeDepositPage(w http.ResponseWriter, r *http.Request, list depositList) 
 		items = append(items, wordsFor(d, lang))
 	}
 	say := depositTongues.In(lang)
-	err := depositFrame.Write(w, r, page.Answer{Status: http.StatusOK, Lang: lang, Title: say.Title, Body: struct {
+	showDeposits(w, r, depositsFrame, lang, say.Title, struct {
 		depositWords
 		Items []depositItem
 		Next  string
-	}{say, items, list.Next}})
-	if err != nil { // of values that always can be shown
+	}{say, items, list.Next})
+}
+
+// writeOnePage tells how far one deposit is. It leads to itself again rather than
+// move by itself, which would take readers away from where they are.
+func writeOnePage(w http.ResponseWriter, r *http.Request, d listedDeposit) {
+	lang := page.Language(r)
+	say := depositTongues.In(lang)
+	showDeposits(w, r, depositFrame, lang, say.One, struct {
+		depositWords
+		Said, Self, Up string
+		Item           depositItem
+	}{say, say.said[d.State], statePath(d.ID), depositPrefix, wordsFor(d, lang)})
+}
+
+func showDeposits(w http.ResponseWriter, r *http.Request, frame *page.Frame, lang page.Lang, title string, body any) {
+	if err := frame.Write(w, r, page.Answer{Status: http.StatusOK, Lang: lang, Title: title, Body: body}); err != nil { // of values that always can be shown
 		refuseDeposit(w, r, depositFailed)
 	}
 }

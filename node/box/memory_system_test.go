@@ -46,7 +46,7 @@ func TestMemory(t *testing.T) {
 	o := newOrigin(t, 0)
 	cfg := oneSite(filepath.Join(t.TempDir(), "data"), o.url())
 	cfg.Budget = config.GiB
-	c := newClients(t, o, 30*time.Second)
+	c := newClients(t, o, time.Minute)
 	box := begin(t, cfg)
 	ctx, leave := context.WithTimeout(t.Context(), 18*time.Second)
 	defer leave()

@@ -137,8 +137,16 @@ func (d *deposits) state(w http.ResponseWriter, r *http.Request, box *openedBox,
 		}
 		o = d.wait(r.Context(), box, known, byBytes, min(wait, maxWait))
 	}
+	w.Header().Set("Vary", page.Vary)
+	if wantsPage(r) {
+		writeOnePage(w, r, d.view(o))
+		return
+	}
 	writeJSON(w, r, http.StatusOK, d.view(o))
 }
+
+// statePath is where it is told how far a deposit is.
+func statePath(id string) string { return depositPrefix + id }
 
 // wait returns a deposit once it is not what is known of it any more, or when
 // time is up.

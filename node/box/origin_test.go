@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,12 +53,25 @@ func newOrigin(t *testing.T, bytesPerSecond int64) *origin {
 	rng := rand.NewChaCha8(sha256.Sum256([]byte("a site")))
 	_, _ = rng.Read(o.pattern[:period]) // never fails
 	copy(o.pattern[period:], o.pattern)
-	o.serve(t, "127.0.0.1:0")
+	o.serve(t, here()+":0")
 	t.Cleanup(func() {
 		_ = o.srv.Close() // what is cut off then is nobody's any more
 		o.wg.Wait()
 	})
 	return o
+}
+
+// here is an address of this machine that only this process listens on, so that
+// a site that is down for a while gets its port back: no other process is given
+// it, and no connection begins there. Linux has many such addresses.
+func here() string {
+	own := fmt.Sprintf("127.86.%d.%d", os.Getpid()>>8&0xff, os.Getpid()&0xff)
+	ln, err := net.Listen("tcp", own+":0")
+	if err != nil {
+		return "127.0.0.1"
+	}
+	_ = ln.Close() // nothing was accepted
+	return own
 }
 
 func (o *origin) serve(t *testing.T, addr string) {
@@ -67,7 +81,7 @@ func (o *origin) serve(t *testing.T, addr string) {
 		t.Fatal(err)
 	}
 	o.addr = ln.Addr().String()
-	srv := &http.Server{Handler: o, ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: o, ReadHeaderTimeout: time.Minute}
 	o.srv = srv
 	o.wg.Go(func() {
 		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {

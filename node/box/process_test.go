@@ -251,6 +251,20 @@ func (p *process) ready(ctx context.Context) (status int, says string, err error
 	return resp.StatusCode, strings.TrimSpace(string(b)), err
 }
 
+// lives lets the box live for so long. It must answer all the while: time in
+// which the machine stands still is none in which a box can do anything.
+func (p *process) lives(t *testing.T, d time.Duration) {
+	t.Helper()
+	const step = 50 * time.Millisecond
+	for range d/step + 1 {
+		if _, _, err := p.ready(t.Context()); err != nil {
+			p.alive(t)
+			t.Fatalf("/readyz: %v", err)
+		}
+		time.Sleep(step)
+	}
+}
+
 // diskUse is what everything under dir takes on the disk.
 func diskUse(dir string) int64 {
 	var sum int64

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -24,6 +25,7 @@ import (
 type school struct {
 	*deposits
 	door, admin *httptest.Server
+	http        *http.Client
 	token       string
 	t           *testing.T
 }
@@ -35,6 +37,10 @@ func openSchool(t *testing.T, data string, cfg Deposits) *school {
 		t.Fatal(err)
 	}
 	s := &school{deposits: d, t: t, door: httptest.NewServer(d.handler(false)), admin: httptest.NewServer(d.handler(true))}
+	s.http = &http.Client{
+		Transport:     &http.Transport{ExpectContinueTimeout: time.Minute},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	raw, err := os.ReadFile(filepath.Join(data, "deposits", "token"))
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +55,7 @@ func (s *school) close() {
 	if err := s.deposits.close(); err != nil { // first, as requests may be waiting
 		s.t.Error(err)
 	}
+	s.http.CloseIdleConnections()
 	s.door.Close()
 	s.admin.Close()
 }
@@ -66,8 +73,7 @@ func (s *school) do(req *http.Request, err error) got {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	c := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := c.Do(req)
+	resp, err := s.http.Do(req)
 	if err != nil {
 		s.t.Fatal(err)
 	}

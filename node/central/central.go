@@ -118,6 +118,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Central, err err
 		}
 	}
 	c.admin.Handle("POST /hints", publisher.Hints())
+	c.admin.Handle("GET /held", publisher.HeldList())
 	if cfg.Directory != "" {
 		c.folder(publisher.Hints())
 	}

@@ -23,7 +23,7 @@ type Config struct {
 	Every     config.Duration `toml:"every" doc:"How often each bucket is compared with what was published, give or take a tenth. Notifications make news quicker, and are not needed."`
 	MakeThem  bool            `toml:"make_buckets" doc:"Make the buckets that are not there."`
 	Log       obs.Log         `toml:"log" doc:"The log goes to standard error, which is the journal when systemd runs the gateway."`
-	Admin     Admin           `toml:"admin" doc:"The face for this machine's operator: /healthz, /readyz, /metrics, and /hints for bucket notifications."`
+	Admin     Admin           `toml:"admin" doc:"The face for this machine's operator: /healthz, /readyz, /metrics, /held for what is not published and why, and /hints for bucket notifications."`
 	Directory string          `toml:"directory" doc:"Keep the buckets in this folder instead of Ceph: for demonstrations and small set-ups with one gateway. Buckets are folders of their own there, filled with preau central put."`
 	S3        S3              `toml:"s3" doc:"The object store: Ceph's radosgw, or any other that speaks S3."`
 }

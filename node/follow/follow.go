@@ -121,7 +121,7 @@ type Follower struct {
 
 	reading  sync.Mutex  // of resources, into known; taken before mu
 	reopened atomic.Bool // the storage is another one
-	pinsFull bool        // prefetch's
+	pinsFull atomic.Bool // there is no room for all that is pinned
 
 	storage atomic.Pointer[storage.Storage] // nil while there is no room for one
 	acting  sync.Mutex                      // one at a time does what the copy says
@@ -172,6 +172,9 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, 
 	}
 	if f.renewer, err = enrol.NewRenewer(me, f.dialer, enrol.DefaultRenewConfig(), log, reg); err != nil {
 		return nil, err
+	}
+	if err := reg.Register(f.dialer.Collector(f.feeder)); err != nil {
+		return nil, fmt.Errorf("register metrics of the paths: %w", err)
 	}
 	f.parents = newParents(f.dialer)
 	f.block = f.parents.block

@@ -152,10 +152,9 @@ func (f *Follower) pin(ctx context.Context, wants []want, all bool) {
 			full = try(w.id, true) || full
 		}
 	}
-	if full && !f.pinsFull {
+	if !f.pinsFull.Swap(full) && full {
 		f.log.WarnContext(ctx, "there is no room to keep all that is pinned: unpin something, or give the cache more disk")
 	}
-	f.pinsFull = full
 	if all {
 		if err := f.stock.Unpin(); err != nil {
 			f.log.WarnContext(ctx, "pins of an earlier run can't be let go", "err", err)

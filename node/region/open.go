@@ -83,7 +83,9 @@ func (g *Region) openWire(ctx context.Context, me *enrol.Store, keep func(func()
 	if g.dialer, err = wire.NewDialer(creds, near); err != nil {
 		return err
 	}
-	if g.far, err = wire.NewDialer(creds, wire.DefaultDialConfig()); err != nil {
+	far := wire.DefaultDialConfig()
+	far.Near = wire.DefaultNear // a gateway may stand beside the region's servers
+	if g.far, err = wire.NewDialer(creds, far); err != nil {
 		return err
 	}
 	if err := g.reg.Register(g.far.Collector(g.dialer)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"preau/cache/block"
@@ -56,6 +57,9 @@ func (u *Uplink) Fill(ctx context.Context, d block.Digest, of string, direct boo
 // fetch gets a block, or the list itself, from the gateway.
 func (u *Uplink) fetch(ctx context.Context, res catalogue.Resource, d block.Digest) ([]byte, error) {
 	if d == res.Manifest {
+		if p, _, ok := hold.OnlyBlock(res.SHA256, d, res.Length); ok {
+			return p, nil
+		}
 		p, err := u.bulk.List(ctx, res.Bucket, d)
 		u.said(ctx, err)
 		return p, err
@@ -64,21 +68,30 @@ func (u *Uplink) fetch(ctx context.Context, res catalogue.Resource, d block.Dige
 	if err != nil {
 		return nil, err
 	}
-	off := int64(0)
-	for _, e := range entries {
-		if e.Digest == d {
-			p, err := u.bulk.Block(ctx, res.Bucket, res.Manifest, off, e.Length, d)
-			u.said(ctx, err)
-			return p, err
-		}
-		off += int64(e.Length)
+	i := slices.IndexFunc(entries, func(e hold.Entry) bool { return e.Digest == d })
+	if i < 0 {
+		return nil, fmt.Errorf("%w in %s", block.ErrNotFound, res.ID)
 	}
-	return nil, fmt.Errorf("%w in %s", block.ErrNotFound, res.ID)
+	p, err := u.runs.get(ctx, res.Manifest, entries, i, func(ctx context.Context, from, to int, each func(i int, p []byte)) error {
+		off := int64(0)
+		for _, e := range entries[:from] {
+			off += int64(e.Length)
+		}
+		return u.bulk.Blocks(ctx, res.Bucket, res.Key, res.Manifest, off, entries[from:to], func(i int, p []byte) error {
+			each(i, p)
+			return nil
+		})
+	})
+	u.said(ctx, err)
+	return p, err
 }
 
 // list returns the blocks of a resource.
 func (u *Uplink) list(ctx context.Context, res catalogue.Resource) ([]hold.Entry, error) {
 	if entries, ok := u.lists.get(res.Manifest); ok {
+		return entries, nil
+	}
+	if _, entries, ok := hold.OnlyBlock(res.SHA256, res.Manifest, res.Length); ok {
 		return entries, nil
 	}
 	p, err := u.region.Read(ctx, res.Manifest)

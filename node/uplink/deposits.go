@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +24,8 @@ const (
 	hopeless    = time.Hour        // between tries of one that the centre can't accept
 	riseAgain   = 5 * time.Second  // after an error, at first
 	riseSlowest = 5 * time.Minute
-	awaySlowest = 30 * time.Second // between looks whether the gateway is back
+	awaySlowest = 30 * time.Second // between looks whether the gateway or its store is back
+	stuckAfter  = rising           // deposits that the store refuses in a row: it is the store's fault
 )
 
 // errAway is a gateway that can't be reached: no deposit's fault.
@@ -44,11 +45,15 @@ func (u *Uplink) bringUp(ctx context.Context) {
 	defer tick.Stop()
 	defer u.waits(0, 0, time.Time{})
 	away := 0
+	well := time.Now()
 	for ctx.Err() == nil {
-		next, err := u.rise(ctx, troubles)
+		next, untried, err := u.rise(ctx, troubles)
 		if err == nil {
-			away = 0
+			away, well = 0, time.Now()
 		} else {
+			if saysWhy(err) || time.Since(well) >= complainIn {
+				u.complain(ctx, reason(err), untried...)
+			}
 			next = min(riseAgain<<min(away, 8), awaySlowest)
 			away++
 		}
@@ -65,7 +70,7 @@ func (u *Uplink) bringUp(ctx context.Context) {
 
 // rise tries all deposits that are due, and says when the next one is. The error
 // is one that all have, so that the rest was not tried.
-func (u *Uplink) rise(ctx context.Context, troubles map[string]*trouble) (time.Duration, error) {
+func (u *Uplink) rise(ctx context.Context, troubles map[string]*trouble) (_ time.Duration, untried []catalogue.Deposit, _ error) {
 	var due []catalogue.Deposit
 	var waits, bytes int64
 	var oldest time.Time
@@ -88,7 +93,7 @@ func (u *Uplink) rise(ctx context.Context, troubles map[string]*trouble) (time.D
 	})
 	if err != nil {
 		u.log.WarnContext(ctx, "deposits could not be listed", "err", err)
-		return 0, err
+		return 0, nil, err
 	}
 	for id := range troubles {
 		if !known[id] {
@@ -96,18 +101,22 @@ func (u *Uplink) rise(ctx context.Context, troubles map[string]*trouble) (time.D
 		}
 	}
 	u.waits(waits, bytes, oldest)
+	// Those that failed before come last, so that they keep nobody from a turn.
+	slices.SortStableFunc(due, func(a, b catalogue.Deposit) int { return turn(troubles[a.ID]).Compare(turn(troubles[b.ID])) })
 	var (
-		mu    sync.Mutex // guards troubles and all
+		mu    sync.Mutex // guards troubles, all and stuck
 		all   error
+		stuck int // that the store refused, in a row
 		wg    sync.WaitGroup
 		slots = make(chan struct{}, rising)
 	)
-	for _, d := range due {
+	for i, d := range due {
 		slots <- struct{}{}
 		mu.Lock()
 		over := all != nil || ctx.Err() != nil
 		mu.Unlock()
 		if over {
+			untried = due[i:]
 			break
 		}
 		wg.Go(func() {
@@ -119,16 +128,20 @@ func (u *Uplink) rise(ctx context.Context, troubles map[string]*trouble) (time.D
 			mu.Lock()
 			if err == nil {
 				delete(troubles, d.ID)
+				stuck = 0
 				mu.Unlock()
 				return
 			}
-			if errors.Is(err, errAway) {
+			if saysWhy(err) {
+				stuck++
+			}
+			if errors.Is(err, errAway) || stuck >= stuckAfter {
 				all = err
 			}
 			complain := u.failed(ctx, troubles, d, err)
 			mu.Unlock()
 			if complain {
-				u.complain(ctx, d, reason(err))
+				u.complain(ctx, reason(err), d)
 			}
 		})
 	}
@@ -136,7 +149,15 @@ func (u *Uplink) rise(ctx context.Context, troubles map[string]*trouble) (time.D
 	for _, t := range troubles {
 		next = min(next, max(time.Until(t.next), 100*time.Millisecond))
 	}
-	return next, all
+	return next, untried, all
+}
+
+// turn is when a deposit was to be tried: long ago for one that never was.
+func turn(t *trouble) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.next
 }
 
 // failed notes that a deposit did not go up, and whether its school is to be
@@ -155,41 +176,15 @@ func (u *Uplink) failed(ctx context.Context, troubles map[string]*trouble, d cat
 	t.failures++
 	pause := min(riseAgain<<min(t.failures-1, 8), riseSlowest)
 	invalid := errors.Is(err, central.ErrInvalid)
-	if invalid {
+	switch {
+	case invalid:
 		pause = hopeless
+	case saysWhy(err):
+		pause = min(pause, awaySlowest) // no more its fault than that of a gateway that is away
 	}
 	t.next = time.Now().Add(pause)
 	u.log.WarnContext(ctx, "a deposit waits for the centre", "deposit", d.ID, "school", string(d.School), "again_in", pause, "err", err)
-	return long || invalid
-}
-
-// reason is what a school is told of an error.
-func reason(err error) string {
-	switch {
-	case answered(err):
-		return err.Error()
-	case errors.Is(err, block.ErrNotFound):
-		return "the region's servers are looking for a part of the file"
-	}
-	return "the region's servers can't reach the centre"
-}
-
-// complain writes down why a deposit is not kept yet, once.
-func (u *Uplink) complain(ctx context.Context, d catalogue.Deposit, why string) {
-	if len(why) > 500 {
-		why = strings.ToValidUTF8(why[:500], "")
-	}
-	if d.Waiting == why {
-		return
-	}
-	d.Waiting = why
-	op, err := catalogue.NewPut(d)
-	if err == nil {
-		err = u.region.Submit(ctx, op)
-	}
-	if err != nil && ctx.Err() == nil {
-		u.log.WarnContext(ctx, "why a deposit waits could not be written down", "deposit", d.ID, "err", err)
-	}
+	return long || invalid || saysWhy(err)
 }
 
 // up brings one deposit up, and has the region write down that it is kept.

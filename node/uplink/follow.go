@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -103,6 +104,7 @@ func (u *Uplink) take(ctx context.Context, bucket string, changes []central.Chan
 	var each [][]catalogue.Op
 	var all []catalogue.Op
 	made := make(map[string]bool) // collections
+	put := make(map[string]bool)  // resources
 	for _, c := range changes {
 		o, err := central.Verify(u.signer(), c)
 		if err == nil && o.Bucket != bucket {
@@ -111,6 +113,10 @@ func (u *Uplink) take(ctx context.Context, bucket string, changes []central.Chan
 		var ops []catalogue.Op
 		if err == nil {
 			ops, err = u.opsOf(o, c.Deleted, made)
+		}
+		if err == nil && r.seen != nil {
+			// Mostly the history was only written anew, and nothing is news.
+			ops, err = u.news(ops, put)
 		}
 		if err != nil {
 			// To stop here would keep all that follows from every school.
@@ -147,6 +153,29 @@ func (u *Uplink) take(ctx context.Context, bucket string, changes []central.Chan
 		}
 	}
 	return nil
+}
+
+// news leaves out what the catalogue has already, unless it will have another
+// version by then: put is what was put and is not there yet.
+func (u *Uplink) news(ops []catalogue.Op, put map[string]bool) ([]catalogue.Op, error) {
+	var out []catalogue.Op
+	for _, op := range ops {
+		if op.Put != nil && op.Put.Kind == catalogue.KindResource && !put[op.Put.ID] {
+			now, there, err := u.region.Resource(op.Put.ID)
+			if err != nil {
+				return nil, err
+			}
+			if there {
+				same, err := catalogue.NewPut(now)
+				if err == nil && bytes.Equal(same.Put.Body, op.Put.Body) {
+					continue
+				}
+			}
+			put[op.Put.ID] = true
+		}
+		out = append(out, op)
+	}
+	return out, nil
 }
 
 // maxSubmit bounds what one command carries: records may be long.

@@ -100,6 +100,7 @@ type Uplink struct {
 	pokes  chan struct{}
 
 	flights flights
+	runs    runs
 	lists   listCache
 
 	mu       sync.Mutex

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -97,6 +98,38 @@ func TestWhatIsNotInANewHistoryIsGone(t *testing.T) {
 	}
 	if len(keys) != 2 {
 		t.Errorf("%v are left, want old3 and new", keys)
+	}
+}
+
+// A history that was only written anew costs the region one command, and one in
+// which an older version comes first ends with the present one.
+func TestAHistoryWrittenAnewIsNoNews(t *testing.T) {
+	g, r := newGateway(t), newRegion(t)
+	for i := range 20 {
+		g.publish(fmt.Sprintf("f%02d", i), []byte{1}, central.Meta{})
+	}
+	g.publish("f00", []byte{2}, central.Meta{})
+	begin(t, r, g)
+	until(t, "the old history", func() bool { s, _, _ := r.Source("lecons"); return s.Seq == 21 })
+	before := r.commands()
+	g.mu.Lock()
+	compacted := slices.Clone(g.changes[1:])
+	g.mu.Unlock()
+	for i := range compacted {
+		compacted[i].Seq = uint64(i + 1)
+	}
+	g.anew("two", compacted)
+	until(t, "the new history", func() bool { s, _, _ := r.Source("lecons"); return s.Epoch == "two" && s.Seq == 20 })
+	if n := r.commands() - before; n != 1 {
+		t.Errorf("%d commands for a history that says the same", n)
+	}
+	g.anew("three", nil)
+	for _, v := range []byte{1, 2} {
+		g.publish("f00", []byte{v}, central.Meta{})
+	}
+	until(t, "another one", func() bool { s, _, _ := r.Source("lecons"); return s.Epoch == "three" && s.Seq == 2 })
+	if got, _, err := r.Resource(central.ResourceID("lecons", "f00")); err != nil || got.SHA256 != block.Sum([]byte{2}) {
+		t.Errorf("it ends with another version: %+v, %v", got, err)
 	}
 }
 
@@ -254,7 +287,7 @@ func TestDepositsGoUp(t *testing.T) {
 
 func TestADepositWaitsAndGoesOn(t *testing.T) {
 	g, r := newGateway(t), newRegion(t)
-	g.hurdle = func() error { return fmt.Errorf("%w: %w", central.ErrInvalid, store.ErrFull) }
+	g.hurdle = func(central.Deposit) error { return fmt.Errorf("%w: %w", central.ErrInvalid, store.ErrFull) }
 	deposited(t, r, "d-1", "a.txt", []byte("a"))
 	u := begin(t, r, g)
 	u.Poke()

@@ -168,6 +168,13 @@ func (r *region) Keep(_ context.Context, d block.Digest, p []byte) error {
 	return nil
 }
 
+// commands is how many there have been.
+func (r *region) commands() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.index
+}
+
 func (r *region) Owner(block.Digest) string { return r.owner }
 
 func (r *region) Ask(_ context.Context, _ string, d block.Digest, _ string) ([]byte, error) {
@@ -189,7 +196,7 @@ type gateway struct {
 	files   map[block.Digest][]byte // by their list
 	lists   map[block.Digest][]byte
 	news    chan struct{}
-	hurdle  func() error
+	hurdle  func(central.Deposit) error
 }
 
 func newGateway(t *testing.T) *gateway {
@@ -238,16 +245,29 @@ func (g *gateway) url() string {
 // hurdles is a depository that fails when the test says so.
 type hurdles struct{ g *gateway }
 
-func (h hurdles) Begin(ctx context.Context, d central.Deposit) (central.DepositState, error) {
+// over is what the test says to a deposit.
+func (h hurdles) over(d central.Deposit) error {
 	h.g.mu.Lock()
 	hurdle := h.g.hurdle
 	h.g.mu.Unlock()
-	if hurdle != nil {
-		if err := hurdle(); err != nil {
-			return central.DepositState{}, err
-		}
+	if hurdle == nil {
+		return nil
+	}
+	return hurdle(d)
+}
+
+func (h hurdles) Begin(ctx context.Context, d central.Deposit) (central.DepositState, error) {
+	if err := h.over(d); err != nil {
+		return central.DepositState{}, err
 	}
 	return h.g.deps.Begin(ctx, d)
+}
+
+func (h hurdles) Deliver(ctx context.Context, d central.Deposit, body io.Reader) (central.DepositState, error) {
+	if err := h.over(d); err != nil {
+		return central.DepositState{}, err
+	}
+	return h.g.deps.Deliver(ctx, d, body)
 }
 
 func (h hurdles) PutPart(ctx context.Context, r identity.Region, id string, n int, body io.Reader, size int64, d block.Digest) error {
@@ -278,7 +298,7 @@ func (g *gateway) Changes(ctx context.Context, bucket string, c central.Cursor, 
 		}
 		news := g.news
 		g.mu.Unlock()
-		if len(out.Changes) > 0 || c.Epoch != out.Epoch {
+		if len(out.Changes) > 0 || c.Epoch != "" && c.Epoch != out.Epoch { // who knows nothing yet waits as well
 			return out, nil
 		}
 		select {
@@ -309,6 +329,15 @@ func (g *gateway) Body(_ context.Context, _ string, d block.Digest, off, length 
 		return nil, central.ErrGone
 	}
 	return io.NopCloser(bytes.NewReader(p[off : off+length])), nil
+}
+
+// anew begins another history.
+func (g *gateway) anew(epoch string, changes []central.Change) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.epoch, g.changes = epoch, changes
+	close(g.news)
+	g.news = make(chan struct{})
 }
 
 func (g *gateway) tell(c central.Change, err error) {

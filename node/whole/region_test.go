@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,15 +34,30 @@ func logTo(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
-// freeAddress is an address on loopback that nobody listens on now.
+// given is what freeAddress has given already.
+var given sync.Map
+
+// freeAddress is an address on loopback for one node of the test. It is one of
+// this process's own, as Linux has many: whoever is started again finds its port
+// free, for no other process is given it and no connection begins there.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.88.%d.%d:0", os.Getpid()>>8&0xff, os.Getpid()&0xff))
+		if err != nil { // another system than Linux
+			ln, err = net.Listen("tcp", "127.0.0.1:0")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := ln.Addr().String()
+		if err := ln.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, taken := given.LoadOrStore(address, true); !taken {
+			return address
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 func configOf(t *testing.T, sites ...front.Site) region.Config {
@@ -75,7 +91,7 @@ func (s *server) end(t *testing.T) {
 			t.Errorf("server %s: %v", s.name, err)
 		}
 		s.done <- nil
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("server %s does not stop", s.name)
 	}
 }

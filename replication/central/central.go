@@ -13,9 +13,10 @@
 //	GET  /central/v1/about                            About, as JSON
 //	GET  /central/v1/buckets/{bucket}/changes         Changes after a Cursor, as CBOR; waits for news if asked to
 //	GET  /central/v1/buckets/{bucket}/lists/{digest}  a block list (replication/hold), as its digest names it
-//	GET  /central/v1/buckets/{bucket}/bodies/{digest} bytes of the version with that list, in ranges
+//	GET  /central/v1/buckets/{bucket}/bodies/{digest} bytes of the version with that list, in ranges; ?key= helps to find it
 //	POST /central/v1/deposits                         begin or look up a Deposit: DepositState
-//	PUT  /central/v1/deposits/{id}/parts/{number}     a part, with Content-Digest (RFC 9530)
+//	PUT  /central/v1/deposits/{id}                    a short Deposit and its bytes, all at once: DepositState
+//	PUT  /central/v1/deposits/{id}/parts/{number}     a part, with Content-Digest (RFC 9530) unless DepositState.Whole
 //	POST /central/v1/deposits/{id}/completion         check and keep it: DepositState
 //
 // All of it is for servers of a region only.
@@ -26,6 +27,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -55,9 +57,23 @@ var (
 	ErrIncomplete = errors.New("parts of the deposit are missing at the centre")
 	// ErrInvalid is something that can never be accepted.
 	ErrInvalid = errors.New("the centre can't accept this")
-	// ErrWaiting is the object store's trouble: full, read-only, credentials
-	// that expired, not to be reached. The deposit waits, and another try comes.
+	// ErrWaiting is trouble that passes: the deposit waits, and another try comes.
+	// The three after it are ErrWaiting too, and say that the object store has it.
 	ErrWaiting = errors.New("the centre can't take it now")
+	// ErrFull is a store, or a quota in it, without room.
+	ErrFull = fmt.Errorf("%w: its object store has no room", ErrWaiting)
+	// ErrDenied is credentials of the gateway's that the store refuses.
+	ErrDenied = fmt.Errorf("%w: its object store refuses the gateway", ErrWaiting)
+	// ErrStalled is a store that is away, read-only or does not answer in time.
+	ErrStalled = fmt.Errorf("%w: its object store does not answer", ErrWaiting)
+)
+
+// What people are told of a store's trouble, and who can end it. Schools show it
+// in their own language, so it has no particulars.
+const (
+	WhyFull    = "the centre's storage is full or its quota is reached: the ministry must make room there or raise the quota; it goes on by itself then"
+	WhyDenied  = "the centre's storage refuses the gateway's keys: the ministry must unlock its account or put valid keys into its key file; it goes on by itself then"
+	WhyStalled = "the centre's storage takes nothing now, being full, paused or down: the ministry must look at it (ceph status); it goes on by itself then"
 )
 
 // Meta is what is known of a file besides its bytes.
@@ -156,6 +172,9 @@ type DepositState struct {
 	// is not kept yet. PartSize is how it must be cut.
 	Parts    []int `json:"parts,omitempty"`
 	PartSize int64 `json:"part_size,omitempty"`
+	// Whole: the gateway compares the whole with its SHA-256 whatever it is told
+	// of parts, so they need no digests of their own.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // Publications is what a gateway publishes. All methods may be called
@@ -169,17 +188,26 @@ type Publications interface {
 	// List returns the block list that digest names.
 	List(ctx context.Context, bucket string, digest block.Digest) ([]byte, error)
 	// Body reads length bytes from off on of the version whose list digest names;
-	// ErrGone if the bucket has another version now.
+	// ErrGone if the bucket has another version now. See Located.
 	Body(ctx context.Context, bucket string, digest block.Digest, off, length int64) (io.ReadCloser, error)
 	// Key is the public key of signatures.
 	Key() []byte
+}
+
+// Located is of Publications that find a version sooner where they are told its
+// key, which need not be right.
+type Located interface {
+	BodyOf(ctx context.Context, bucket, key string, digest block.Digest, off, length int64) (io.ReadCloser, error)
 }
 
 // Depository takes deposits. All methods may be called concurrently, and any
 // number of times: a second call of one finds what the first one did.
 type Depository interface {
 	Begin(ctx context.Context, d Deposit) (DepositState, error)
-	// PutPart keeps a part, which must be what digest names: ErrWrongBytes.
+	// Deliver is all three in one, for a file of at most MaxDelivered bytes.
+	Deliver(ctx context.Context, d Deposit, body io.Reader) (DepositState, error)
+	// PutPart keeps a part, which must be what digest names: ErrWrongBytes. With
+	// the zero digest only the whole is compared.
 	PutPart(ctx context.Context, region identity.Region, id string, number int, body io.Reader, size int64, digest block.Digest) error
 	// Complete checks that the whole is what was announced, and makes it visible.
 	Complete(ctx context.Context, region identity.Region, id string) (DepositState, error)

@@ -12,15 +12,18 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"preau/cache/block"
+	"preau/replication/hold"
 )
 
 const (
 	// answerTime is how long an answer that needs no waiting may take.
 	answerTime = 30 * time.Second
-	// partAnswerTime is how long a part may take on the way up and in the store.
+	// partAnswerTime is how long a part may take on the way up and in the store, or
+	// a file of which the gateway reads whether it is there.
 	partAnswerTime = 10 * time.Minute
 	maxJSON        = 1 << 20
 )
@@ -32,6 +35,8 @@ const (
 type Client struct {
 	base string
 	rt   http.RoundTripper
+	// noDelivery is when the gateway last knew no delivery, if it did.
+	noDelivery atomic.Pointer[time.Time]
 }
 
 // NewClient returns a client of the gateway at base, a URL without path, through
@@ -87,15 +92,49 @@ func (c *Client) List(ctx context.Context, bucket string, digest block.Digest) (
 // must be what digest names. Errors: ErrGone, ErrWrongBytes, ErrWaiting, ctx's,
 // or the network's.
 func (c *Client) Block(ctx context.Context, bucket string, list block.Digest, off int64, length int, digest block.Digest) ([]byte, error) {
-	h := http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", off, off+int64(length)-1)}}
-	p, err := c.bytes(ctx, answerTime, "/buckets/"+url.PathEscape(bucket)+"/bodies/"+list.String(), h, length, http.StatusPartialContent)
-	switch {
-	case err != nil:
-		return nil, err
-	case block.Sum(p) != digest:
-		return nil, fmt.Errorf("block %s: %w", digest, ErrWrongBytes)
+	var got []byte
+	err := c.Blocks(ctx, bucket, "", list, off, []hold.Entry{{Digest: digest, Length: length}}, func(_ int, p []byte) error {
+		got = p
+		return nil
+	})
+	return got, err
+}
+
+// Blocks gets a run of blocks of a version in one answer: those of run, which
+// begin at off. key is that of the version's Object, and may be empty. each gets
+// the blocks one after the other, checked, with bytes that are its own. Errors:
+// those of Block, or what each returns.
+func (c *Client) Blocks(ctx context.Context, bucket, key string, list block.Digest, off int64, run []hold.Entry, each func(i int, p []byte) error) error {
+	length := int64(0)
+	for _, e := range run {
+		length += int64(e.Length)
 	}
-	return p, nil
+	if length == 0 {
+		return nil
+	}
+	path := "/buckets/" + url.PathEscape(bucket) + "/bodies/" + list.String()
+	if key != "" {
+		path += "?" + url.Values{"key": {key}}.Encode()
+	}
+	h := http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", off, off+length-1)}}
+	return c.do(ctx, answerTime*time.Duration(len(run)), http.MethodGet, path, h, nil, func(resp *http.Response) error {
+		if resp.StatusCode != http.StatusPartialContent {
+			return fmt.Errorf("the centre answers %s, want %d", resp.Status, http.StatusPartialContent)
+		}
+		for i, e := range run {
+			p := make([]byte, e.Length)
+			if _, err := io.ReadFull(resp.Body, p); err != nil {
+				return fmt.Errorf("block %d of %d: %w", i+1, len(run), err)
+			}
+			if block.Sum(p) != e.Digest {
+				return fmt.Errorf("block %s: %w", e.Digest, ErrWrongBytes)
+			}
+			if err := each(i, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // Begin announces a deposit, or asks how far it has come.
@@ -105,13 +144,17 @@ func (c *Client) Begin(ctx context.Context, d Deposit) (DepositState, error) {
 		return DepositState{}, err
 	}
 	var s DepositState
-	err = c.json(ctx, answerTime, http.MethodPost, "/deposits", http.Header{"Content-Type": {cborType}}, p, &s)
+	err = c.json(ctx, partAnswerTime, http.MethodPost, "/deposits", http.Header{"Content-Type": {cborType}}, p, &s)
 	return s, err
 }
 
 // PutPart brings part number, from 1 on, of a deposit that was announced.
 func (c *Client) PutPart(ctx context.Context, id string, number int, p []byte) error {
-	h := http.Header{"Content-Digest": {contentDigestField(block.Sum(p))}, "Content-Type": {"application/octet-stream"}}
+	return c.putPart(ctx, id, number, p, http.Header{"Content-Digest": {contentDigestField(block.Sum(p))}})
+}
+
+func (c *Client) putPart(ctx context.Context, id string, number int, p []byte, h http.Header) error {
+	h.Set("Content-Type", "application/octet-stream")
 	path := "/deposits/" + url.PathEscape(id) + "/parts/" + strconv.Itoa(number)
 	return c.json(ctx, partAnswerTime, http.MethodPut, path, h, p, nil)
 }
@@ -190,5 +233,5 @@ func refused(resp *http.Response) error {
 			return fmt.Errorf("%w (%s)", refusal.err, strings.TrimPrefix(f.Detail, refusal.err.Error()+": "))
 		}
 	}
-	return fmt.Errorf("the centre answers %s: %s", resp.Status, f.Detail)
+	return fmt.Errorf("the centre answers %s: %s (%w)", resp.Status, f.Detail, unknownAnswer(resp.StatusCode))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 )
@@ -18,6 +19,9 @@ const (
 // for several at once; progress, if not nil, hears how many bytes are there, one
 // call at a time. Everything may be repeated after an error.
 func (c *Client) Push(ctx context.Context, d Deposit, read func(ctx context.Context, off int64, n int) ([]byte, error), progress func(done int64)) (DepositState, error) {
+	if state, err := c.pushWhole(ctx, d, read, progress); !errors.Is(err, errNoDelivery) {
+		return state, err
+	}
 	for range pushRepeats {
 		state, err := c.Begin(ctx, d)
 		if err != nil || state.Kept {
@@ -73,7 +77,11 @@ func (c *Client) pushParts(ctx context.Context, d Deposit, state DepositState, r
 		wg.Go(func() {
 			defer func() { <-slots }()
 			p, err := read(ctx, off, int(n))
-			if err == nil {
+			switch {
+			case err != nil:
+			case state.Whole:
+				err = c.putPart(ctx, d.ID, number, p, http.Header{})
+			default:
 				err = c.PutPart(ctx, d.ID, number, p)
 			}
 			if err != nil {

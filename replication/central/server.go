@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"preau/cache/block"
@@ -24,8 +25,10 @@ const (
 	maxWait = time.Minute
 	// uploading is how many parts come in at once; others are asked to wait.
 	uploading = 32
-	// partTime is how long a part may take: 8 MiB on 150 kbit/s, and its check.
-	partTime = 10 * time.Minute
+	// partTime is how long a part may take, 8 MiB on 150 kbit/s and its check, or
+	// a file that is read back. It ends before the other end gives up, which would
+	// take a store that does not answer for a gateway that is away.
+	partTime = partAnswerTime - 30*time.Second
 	// retryAfter is what those are told who come too many.
 	retryAfter = "5"
 )
@@ -38,6 +41,8 @@ type Server struct {
 	who   func(*http.Request) (identity.Identity, bool)
 	log   *slog.Logger
 	slots chan struct{}
+	// buffers are for bodies on their way: *[256 << 10]byte.
+	buffers sync.Pool
 }
 
 // NewServer returns the handlers over pubs and deps; deps may be nil. who tells
@@ -75,11 +80,13 @@ func (s *Server) Register(mux *http.ServeMux) {
 		return
 	}
 	handle("POST /deposits", s.serveBegin)
+	handle("PUT /deposits/{id}", s.serveDelivery)
 	handle("PUT /deposits/{id}/parts/{number}", s.servePart)
 	handle("POST /deposits/{id}/completion", s.serveComplete)
 }
 
-// Refusals, by their codes on the wire.
+// Refusals, by their codes on the wire. Of several that an error is, the first
+// is said.
 var refusals = []struct {
 	code   string
 	status int
@@ -91,6 +98,9 @@ var refusals = []struct {
 	{"wrong_bytes", http.StatusUnprocessableEntity, ErrWrongBytes},
 	{"incomplete", http.StatusConflict, ErrIncomplete},
 	{"invalid", http.StatusBadRequest, ErrInvalid},
+	{"full", http.StatusInsufficientStorage, ErrFull},
+	{"denied", http.StatusServiceUnavailable, ErrDenied},
+	{"stalled", http.StatusServiceUnavailable, ErrStalled},
 	{"waiting", http.StatusServiceUnavailable, ErrWaiting},
 }
 
@@ -209,7 +219,7 @@ func (s *Server) serveBody(w http.ResponseWriter, r *http.Request, _ identity.Id
 	if !ok {
 		return fmt.Errorf("%w: want a field Range: bytes=FIRST-LAST", ErrInvalid)
 	}
-	body, err := s.pubs.Body(r.Context(), r.PathValue("bucket"), d, first, last-first+1)
+	body, err := s.body(r, d, first, last-first+1)
 	if err != nil {
 		return err
 	}
@@ -220,11 +230,33 @@ func (s *Server) serveBody(w http.ResponseWriter, r *http.Request, _ identity.Id
 	h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/*", first, last))
 	h.Set("Content-Length", strconv.FormatInt(last-first+1, 10))
 	w.WriteHeader(http.StatusPartialContent)
-	if n, err := io.CopyN(w, body, last-first+1); err != nil {
+	if n, err := s.copyBody(w, body, last-first+1); err != nil {
 		s.log.InfoContext(r.Context(), "a body broke off", "list", d.String(), "after", n, "err", err)
 		panic(http.ErrAbortHandler) // so that nobody takes it for the whole
 	}
 	return nil
+}
+
+func (s *Server) body(r *http.Request, d block.Digest, off, length int64) (io.ReadCloser, error) {
+	bucket, key := r.PathValue("bucket"), r.URL.Query().Get("key")
+	if located, ok := s.pubs.(Located); ok && key != "" {
+		return located.BodyOf(r.Context(), bucket, key, d, off, length)
+	}
+	return s.pubs.Body(r.Context(), bucket, d, off, length)
+}
+
+// copyBody is io.CopyN with a buffer that fills a few frames.
+func (s *Server) copyBody(w io.Writer, body io.Reader, length int64) (int64, error) {
+	buf, ok := s.buffers.Get().(*[256 << 10]byte)
+	if !ok {
+		buf = new([256 << 10]byte)
+	}
+	defer s.buffers.Put(buf)
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(body, length), buf[:])
+	if err == nil && n < length {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // rangeOf reads the one form of a range that is used here (RFC 9110 §14.1.2).
@@ -246,9 +278,11 @@ func (s *Server) serveBegin(w http.ResponseWriter, r *http.Request, id identity.
 		return err
 	}
 	if d.Region != id.Region {
-		return fmt.Errorf("%w: the deposit is of region %s, this certificate of %s", ErrInvalid, d.Region, id.Region)
+		return foreign(d, id)
 	}
-	state, err := s.deps.Begin(r.Context(), d)
+	ctx, cancel := context.WithTimeout(r.Context(), partTime)
+	defer cancel()
+	state, err := s.deps.Begin(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -259,21 +293,21 @@ func (s *Server) serveBegin(w http.ResponseWriter, r *http.Request, id identity.
 func (s *Server) servePart(w http.ResponseWriter, r *http.Request, id identity.Identity) error {
 	deposit := r.PathValue("id")
 	number, err := strconv.Atoi(r.PathValue("number"))
-	digest, ok := contentDigest(r.Header.Get("Content-Digest"))
+	field := r.Header.Get("Content-Digest")
+	digest, ok := contentDigest(field)
 	switch {
 	case !goodID(deposit) || err != nil || number < 1:
 		return fmt.Errorf("%w: no part of a deposit is named like that", ErrInvalid)
-	case !ok:
-		return fmt.Errorf("%w: want a field Content-Digest: sha-256=:…: (RFC 9530)", ErrInvalid)
+	case !ok && field != "":
+		return fmt.Errorf("%w: the field Content-Digest is not sha-256=:…: (RFC 9530)", ErrInvalid)
 	case r.ContentLength < 0 || r.ContentLength > PartSize:
 		return fmt.Errorf("%w: want a field Content-Length of at most %d", ErrInvalid, PartSize)
 	}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	default:
-		return fmt.Errorf("%w: %d parts are coming in already", ErrWaiting, uploading)
+	leave, err := s.enter()
+	if err != nil {
+		return err
 	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(r.Context(), partTime)
 	defer cancel()
 	body := http.MaxBytesReader(w, r.Body, PartSize)
@@ -289,7 +323,9 @@ func (s *Server) serveComplete(w http.ResponseWriter, r *http.Request, id identi
 	if !goodID(deposit) {
 		return fmt.Errorf("%w: no deposit is named like that", ErrInvalid)
 	}
-	state, err := s.deps.Complete(r.Context(), id.Region, deposit)
+	ctx, cancel := context.WithTimeout(r.Context(), partTime)
+	defer cancel()
+	state, err := s.deps.Complete(ctx, id.Region, deposit)
 	if err != nil {
 		return err
 	}

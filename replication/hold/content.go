@@ -112,6 +112,17 @@ func EncodeList(entries []Entry) ([]byte, error) {
 	return b, nil
 }
 
+// OnlyBlock is the list of a file of one block, if that is what list names: whoever
+// knows the file's SHA-256 need not ask for it.
+func OnlyBlock(sum, list block.Digest, length int64) (raw []byte, entries []Entry, ok bool) {
+	if length < 1 || length > block.Size {
+		return nil, nil, false
+	}
+	entries = []Entry{{Digest: sum, Length: int(length)}}
+	raw, err := EncodeList(entries)
+	return raw, entries, err == nil && block.Sum(raw) == list
+}
+
 // DecodeList reads what EncodeList or EncodeManifest wrote of a file of length
 // bytes, and refuses all else.
 func DecodeList(b []byte, length int64) ([]Entry, error) {

@@ -54,7 +54,11 @@ func cutUp(t *testing.T, b []byte) (hold.Cut, map[block.Digest][]byte) {
 }
 
 func TestAChangeCostsLittleMoreThanItself(t *testing.T) {
-	old := noise(1, 16<<20)
+	size := 16 << 20
+	if testing.Short() {
+		size = 5 << 20
+	}
+	old := noise(1, size)
 	_, held := cutUp(t, old)
 	tests := map[string]struct {
 		now  []byte
@@ -63,7 +67,7 @@ func TestAChangeCostsLittleMoreThanItself(t *testing.T) {
 		"nothing":                  {old, 0},
 		"a word put in at start":   {slices.Insert(bytes.Clone(old), 1000, []byte("a word")...), 2 << 20},
 		"a page taken out":         {slices.Delete(bytes.Clone(old), 5000, 9096), 2 << 20},
-		"a part in the middle":     {slices.Replace(bytes.Clone(old), 8<<20, 9<<20, noise(2, 1<<20)...), 3 << 20},
+		"a part in the middle":     {slices.Replace(bytes.Clone(old), size/2, size/2+1<<20, noise(2, 1<<20)...), 3 << 20},
 		"something put at the end": {append(bytes.Clone(old), noise(3, 1<<20)...), 3 << 20},
 	}
 	for name, tt := range tests {
@@ -125,7 +129,11 @@ func TestSplitContentWantsTheWholeFile(t *testing.T) {
 }
 
 func TestListsComeBack(t *testing.T) {
-	for _, n := range []int{1, 1 << 20, 1<<20 + 1, 5 << 20, 5<<20 + 77} {
+	sizes := []int{1, 1<<20 + 1, 3<<20 + 77, 1 << 20, 5 << 20, 5<<20 + 77}
+	if testing.Short() {
+		sizes = sizes[:3]
+	}
+	for _, n := range sizes {
 		cut, _ := cutUp(t, noise(byte(n), n))
 		list, err := hold.EncodeList(cut.Entries)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -197,11 +198,20 @@ func TestEnsureEndsWithItsContext(t *testing.T) {
 func TestFewBlocksAreOnTheWayAtOnce(t *testing.T) {
 	servers := region(t, 3)
 	var under, most atomic.Int64
+	together := make(chan struct{}) // closed once there are two
+	var two sync.Once
 	for _, s := range servers[1:] {
 		s.answers(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPut {
 				n := under.Add(1)
 				defer under.Add(-1)
+				if n > 1 {
+					two.Do(func() { close(together) })
+				}
+				select {
+				case <-together:
+				case <-r.Context().Done(): // they come one by one
+				}
 				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 				}
 			}

@@ -45,6 +45,7 @@ type Bulk struct {
 	failures map[Way]error
 	shut     map[Way]time.Time // closed ways, and when they are tried again
 	straight bool              // no proxy
+	near     bool              // QUIC is left out
 	fixed    mode
 	place    place
 	chooser  *chooser

@@ -119,7 +119,7 @@ func bulkThatIsClosedEndsWhatRuns(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
-	within(t, 5*time.Second, over)
+	ends(t, over)
 	if _, err := get(t.Context(), b, "/"); err == nil {
 		t.Error("a closed Bulk brought something")
 	}

@@ -142,6 +142,9 @@ type DialConfig struct {
 	QUIC bool
 	// HeadStart is how long QUIC may try alone before TCP races it.
 	HeadStart time.Duration
+	// Near is the round trip below which TCP is chosen although QUIC works: next
+	// door QUIC only costs more. 0: never.
+	Near time.Duration
 	// Remember is how long the winner of a race goes first without another.
 	Remember time.Duration
 	// KeepAlive is how often a QUIC connection is kept alive for the routers on
@@ -187,6 +190,9 @@ func (c DialConfig) Validate() error {
 	}
 	if c.MaxHeaderBytes < 1 {
 		errs = append(errs, fmt.Errorf("header bytes: %d is less than 1", c.MaxHeaderBytes))
+	}
+	if c.Near < 0 {
+		errs = append(errs, fmt.Errorf("near: %v is less than nothing", c.Near))
 	}
 	return errors.Join(errs...)
 }

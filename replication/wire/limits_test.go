@@ -332,7 +332,7 @@ func aTransportThatIsClosedSendsNothing(t *testing.T) {
 	if err := tr.Close(); err != nil {
 		t.Error(err)
 	}
-	within(t, 5*time.Second, over)
+	ends(t, over)
 	if _, err := get(t.Context(), tr, "/"); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("err = %v, want net.ErrClosed", err)
 	}

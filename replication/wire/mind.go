@@ -87,7 +87,7 @@ func (b *Bulk) ready(now time.Time) {
 	if b.chooser != nil {
 		return
 	}
-	b.straight = !b.dialer.proxied(b.target)
+	b.straight, b.near = !b.dialer.proxied(b.target), false
 	b.choose(true, b.dialer.cfg.QUIC && b.straight, b.dialer.ways.mode(b.place, now), now)
 }
 
@@ -181,7 +181,7 @@ func (b *Bulk) dialled(way Way, l *lane, err error, here place) {
 		b.mu.Unlock()
 		return
 	}
-	spare := b.closed || !b.minding
+	spare := b.closed || !b.minding || b.near && way == OverQUIC
 	if !spare {
 		if way == OverTCP && !b.straight {
 			l.way = OverProxy
@@ -193,6 +193,7 @@ func (b *Bulk) dialled(way Way, l *lane, err error, here place) {
 		}
 		b.answered(l, now)
 		b.lanes = append(b.lanes, l)
+		b.stayNear(l, now)
 		b.lineOK = now
 		b.serve()
 	}

@@ -40,6 +40,15 @@ func gaugeOf(conn net.Conn) (gauge, bool) {
 	}, true
 }
 
+// shortestTrip is the shortest round trip of a TCP connection so far.
+func shortestTrip(conn net.Conn) (time.Duration, bool) {
+	info, ok := infoOf(conn)
+	if !ok || info.Min_rtt == 0 {
+		return 0, false
+	}
+	return time.Duration(info.Min_rtt) * time.Microsecond, true
+}
+
 // quietOf is for how long a TCP connection has brought nothing, not even an
 // acknowledgement, and whether one is owed.
 func quietOf(conn net.Conn) (quiet time.Duration, owed, ok bool) {

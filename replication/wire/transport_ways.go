@@ -124,6 +124,7 @@ func (t *Transport) race(first Way) *racing {
 		if err != nil {
 			t.dialer.paths.failed(t.target, err)
 		} else {
+			f = t.nearer(f)
 			t.dialer.ways.won(p, f.way(), time.Now())
 			t.dialer.paths.chose(t.target, ByRace)
 		}
@@ -150,6 +151,11 @@ func (t *Transport) race(first Way) *racing {
 
 // probe finds out, with nobody waiting, whether QUIC works where it did not.
 func (t *Transport) probe(ctx context.Context, p place) {
+	if conn, near := t.dialer.near(ctx, t.target); near {
+		conn.Close()
+		t.dialer.ways.won(p, OverTCP, time.Now())
+		return
+	}
 	q, err := t.dialer.dialQUIC(ctx, t.target)
 	if err != nil {
 		t.dialer.ways.won(p, OverTCP, time.Now())

@@ -189,20 +189,26 @@ func (m *Ministry) gateway(ctx context.Context, listen string) error {
 	if _, err := m.Command(ctx, "central", "enrol", "--token", token, "--data", data, "--json"); err != nil {
 		return err
 	}
-	keys, settings := filepath.Join(data, "s3.keys"), filepath.Join(data, "central.toml")
-	for file, text := range map[string]string{
-		keys: m.Ceph.AccessKey + "\n" + m.Ceph.SecretKey + "\n",
-		// What strconv quotes here is plain, and so a string of TOML.
-		settings: fmt.Sprintf("data = %q\nlisten = %q\nbuckets = [%q]\ndeposits = %q\nevery = %q\nmake_buckets = true\n\n"+
-			"[admin]\nlisten = \"127.0.0.1:0\"\n\n[s3]\nendpoint = %q\nregion = %q\nkey_file = %q\n",
-			data, listen, m.cfg.Bucket, Deposits, m.cfg.Every.String(), m.Ceph.Endpoint, m.Ceph.Region, keys),
-	} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			return err
-		}
+	if err := m.WriteKeys(); err != nil {
+		return err
+	}
+	settings := filepath.Join(data, "central.toml")
+	// What strconv quotes here is plain, and so a string of TOML.
+	text := fmt.Sprintf("data = %q\nlisten = %q\nbuckets = [%q]\ndeposits = %q\nevery = %q\nmake_buckets = true\n\n"+
+		"[admin]\nlisten = \"127.0.0.1:0\"\n\n[s3]\nendpoint = %q\nregion = %q\nkey_file = %q\n",
+		data, listen, m.cfg.Bucket, Deposits, m.cfg.Every.String(), m.Ceph.Endpoint, m.Ceph.Region, m.keyFile())
+	if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
+		return err
 	}
 	m.Central = m.process("central", "central", "run", "--config", settings)
 	return m.Central.Start()
+}
+
+func (m *Ministry) keyFile() string { return filepath.Join(m.cfg.Dir, "central", "s3.keys") }
+
+// WriteKeys gives the gateway the keys that Ceph's account has now.
+func (m *Ministry) WriteKeys() error {
+	return os.WriteFile(m.keyFile(), []byte(m.Ceph.AccessKey+"\n"+m.Ceph.SecretKey+"\n"), 0o600)
 }
 
 func (m *Ministry) box(ctx context.Context, n int) error {

@@ -39,7 +39,7 @@ const (
 // Cluster is a running Ceph.
 type Cluster struct {
 	Endpoint             string // of radosgw
-	AccessKey, SecretKey string
+	AccessKey, SecretKey string // RenewKey writes them
 	Region               string
 
 	dir  string
@@ -129,10 +129,72 @@ func (c *Cluster) Admin(ctx context.Context, args ...string) ([]byte, error) {
 	return c.tool(ctx, nil, "radosgw-admin", args...)
 }
 
-// SetQuota limits a bucket's size; bytes < 0 takes the limit away. radosgw may
-// take some seconds to heed it.
+// Command runs the tool ceph and returns what it prints.
+func (c *Cluster) Command(ctx context.Context, args ...string) ([]byte, error) {
+	return c.tool(ctx, nil, "ceph", append([]string{"--connect-timeout", "60"}, args...)...)
+}
+
+// Fill has the OSDs take what is on them for all that they can hold, or not, and
+// returns when they do.
+func (c *Cluster) Fill(ctx context.Context, full bool) error {
+	// Each counts only if it is above the one before it. These are Ceph's own.
+	steps := []struct{ what, ratio string }{{"nearfull", "0.85"}, {"backfillfull", "0.9"}, {"full", "0.95"}}
+	for i, s := range steps {
+		if full {
+			s.ratio = "0.000" + strconv.Itoa(i+1)
+		}
+		if _, err := c.Command(ctx, "osd", "set-"+s.what+"-ratio", s.ratio); err != nil {
+			return err
+		}
+	}
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for {
+		out, err := c.Command(ctx, "osd", "dump")
+		if err != nil {
+			return err
+		}
+		if strings.Contains(string(out), ",full") == full {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w, and the OSDs do not heed the ratio: %s", ctx.Err(), out)
+		case <-again.C:
+		}
+	}
+}
+
+// Suspend locks the account, or unlocks it.
+func (c *Cluster) Suspend(ctx context.Context, locked bool) error {
+	what := "enable"
+	if locked {
+		what = "suspend"
+	}
+	_, err := c.Admin(ctx, "user", what, "--uid", account)
+	return err
+}
+
+// RenewKey gives the account a new key, and takes the one away that it had.
+func (c *Cluster) RenewKey(ctx context.Context) error {
+	access, secret := "key"+rand.Text()[:13], rand.Text()+rand.Text()[:14]
+	if _, err := c.Admin(ctx, "key", "create", "--uid", account, "--key-type", "s3", "--access-key", access, "--secret-key", secret); err != nil {
+		return err
+	}
+	if _, err := c.Admin(ctx, "key", "rm", "--uid", account, "--key-type", "s3", "--access-key", c.AccessKey); err != nil {
+		return err
+	}
+	c.AccessKey, c.SecretKey = access, secret
+	return nil
+}
+
+// SetQuota limits a bucket's size; bytes < 0 takes the limit away. Without a
+// bucket it is all that the account has. radosgw may take some seconds to heed it.
 func (c *Cluster) SetQuota(ctx context.Context, bucket string, bytes int64) error {
-	scope := []string{"--quota-scope", "bucket", "--bucket", bucket, "--uid", account}
+	scope := []string{"--quota-scope", "user", "--uid", account}
+	if bucket != "" {
+		scope = []string{"--quota-scope", "bucket", "--bucket", bucket, "--uid", account}
+	}
 	if bytes < 0 {
 		_, err := c.Admin(ctx, append([]string{"quota", "disable"}, scope...)...)
 		return err

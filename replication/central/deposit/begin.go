@@ -26,8 +26,13 @@ func (s *Depository) begin(ctx context.Context, d central.Deposit) (central.Depo
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			r, err = s.open(ctx, d)
-		case err == nil && (r.is.SHA256 != d.SHA256 || r.is.Length != d.Length || r.is.School != d.School || r.is.Name != d.Name):
-			return central.DepositState{}, fmt.Errorf("%w: there is another deposit of the id %s", central.ErrInvalid, d.ID)
+		case err == nil:
+			if err := r.sameAs(d); err != nil {
+				return central.DepositState{}, err
+			}
+			if t := s.tallies.get(d.Region, d.ID); t != nil && t.r.Upload != r.Upload {
+				s.tallies.end(d.Region, d.ID) // another gateway has begun it anew
+			}
 		}
 		if err == nil && r.Kept {
 			return s.state(r), nil
@@ -42,7 +47,7 @@ func (s *Depository) begin(ctx context.Context, d central.Deposit) (central.Depo
 		case err != nil:
 			return central.DepositState{}, err
 		}
-		state := central.DepositState{PartSize: central.PartSize}
+		state := central.DepositState{PartSize: central.PartSize, Whole: true}
 		for _, p := range parts {
 			if p.Size == partSize(r.is, p.Number) {
 				state.Parts = append(state.Parts, p.Number)
@@ -90,6 +95,7 @@ func (s *Depository) open(ctx context.Context, d central.Deposit) (record, error
 		s.giveUp(ctx, r)
 		return r, err
 	}
+	s.tallies.begin(r)
 	return r, nil
 }
 

@@ -21,7 +21,8 @@ func (s *Depository) Complete(ctx context.Context, region identity.Region, id st
 
 func (s *Depository) complete(ctx context.Context, region identity.Region, id string) (central.DepositState, error) {
 	none := central.DepositState{}
-	r, err := s.load(ctx, region, id)
+	t := s.tallies.get(region, id)
+	r, err := s.recordOf(ctx, t, region, id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return none, fmt.Errorf("%w: deposit %s was not announced", central.ErrInvalid, id)
@@ -30,21 +31,17 @@ func (s *Depository) complete(ctx context.Context, region identity.Region, id st
 	case r.Kept:
 		return s.state(r), nil
 	}
-	if err := s.assemble(ctx, r); err != nil {
-		return none, err
-	}
-	info, err := s.store.Head(ctx, s.cfg.Bucket, Key(r.is))
-	if errors.Is(err, store.ErrNotFound) {
-		return none, central.ErrIncomplete
-	}
-	if err == nil {
-		err = s.compare(ctx, r.is, info)
+	info, err := s.completeSeen(ctx, t)
+	if errors.Is(err, errUnseen) {
+		if t != nil { // another gateway may have gone on with it
+			if r, err = s.load(ctx, region, id); err != nil || r.Kept {
+				return s.state(r), err
+			}
+		}
+		info, err = s.completeUnseen(ctx, r)
 	}
 	if errors.Is(err, central.ErrWrongBytes) {
-		// It was announced as something else: whoever sent it must begin anew,
-		// and nobody may take it for what its name says.
 		s.settled.WithLabelValues("wrong").Inc()
-		return none, errors.Join(err, s.store.Delete(ctx, s.cfg.Bucket, Key(r.is)))
 	}
 	if err != nil {
 		return none, err
@@ -63,6 +60,63 @@ func (s *Depository) complete(ctx context.Context, region identity.Region, id st
 	s.settled.WithLabelValues("kept").Inc()
 	s.log.InfoContext(ctx, "a deposit is kept", "deposit", id, "school", r.is.School, "key", Key(r.is), "bytes", r.is.Length)
 	return s.state(r), nil
+}
+
+// errUnseen is a file of which this gateway has not seen all bytes, or whose parts
+// are not those that it has seen.
+var errUnseen = errors.New("the file must be read back")
+
+// completeSeen makes a file of the parts of a tally, which may be nil, if it is
+// what was announced. The tally is used up.
+func (s *Depository) completeSeen(ctx context.Context, t *tally) (store.Info, error) {
+	if t == nil {
+		return store.Info{}, errUnseen
+	}
+	parts, sum, ok := t.whole()
+	if !ok {
+		return store.Info{}, errUnseen
+	}
+	defer s.tallies.end(t.r.is.Region, t.r.is.ID)
+	if sum != t.r.is.SHA256 {
+		return store.Info{}, errors.Join(
+			fmt.Errorf("%w: the file is not what was announced", central.ErrWrongBytes),
+			s.store.Abort(ctx, s.cfg.Bucket, Key(t.r.is), t.r.Upload),
+		)
+	}
+	if t.r.Upload != "" {
+		info, err := s.store.Complete(ctx, s.cfg.Bucket, Key(t.r.is), t.r.Upload, parts)
+		for _, other := range []error{store.ErrInvalid, store.ErrNotFound, store.ErrChanged} {
+			if errors.Is(err, other) {
+				return info, errors.Join(errUnseen, err)
+			}
+		}
+		return info, err
+	}
+	info, err := s.store.Head(ctx, s.cfg.Bucket, Key(t.r.is))
+	if errors.Is(err, store.ErrNotFound) || err == nil && (info.ETag != parts[0].ETag || info.Size != t.r.is.Length) {
+		err = errors.Join(errUnseen, err)
+	}
+	return info, err
+}
+
+// completeUnseen makes a file of the parts that there are, and reads it back.
+func (s *Depository) completeUnseen(ctx context.Context, r record) (store.Info, error) {
+	if err := s.assemble(ctx, r); err != nil {
+		return store.Info{}, err
+	}
+	info, err := s.store.Head(ctx, s.cfg.Bucket, Key(r.is))
+	if errors.Is(err, store.ErrNotFound) {
+		return info, central.ErrIncomplete
+	}
+	if err == nil {
+		err = s.compare(ctx, r.is, info)
+	}
+	if errors.Is(err, central.ErrWrongBytes) {
+		// It was announced as something else: whoever sent it must begin anew,
+		// and nobody may take it for what its name says.
+		err = errors.Join(err, s.store.Delete(ctx, s.cfg.Bucket, Key(r.is)))
+	}
+	return info, err
 }
 
 // assemble makes a file of its parts, unless that was done.

@@ -9,9 +9,11 @@
 // What has been started is kept in the store too, in the system bucket under
 // deposits/REGION/ID, so that any gateway goes on with what another began. A
 // file of one part becomes visible with it, a longer one when it is complete.
-// Only then is it read back, compared with the SHA-256 that the school's box
-// made of it, and acknowledged. The package lists nothing to schools and
-// deletes nothing that was acknowledged.
+// It is acknowledged once it is certain that the store has what the school's box
+// made the SHA-256 of: the gateway compares the bytes as they come, and the store
+// has taken them under their MD5s. Where one gateway has not seen all of them the
+// file is read back. The package lists nothing to schools and deletes nothing
+// that was acknowledged.
 //
 // # Metrics
 //
@@ -57,6 +59,7 @@ type Depository struct {
 	settled *prometheus.CounterVec
 	parts   prometheus.Counter
 	taken   prometheus.Counter
+	tallies tallies
 }
 
 var _ central.Depository = (*Depository)(nil)

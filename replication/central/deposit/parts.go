@@ -3,11 +3,10 @@ package deposit
 import (
 	"bytes"
 	"context"
-	"crypto/md5" //nolint:gosec // S3 names parts by it; it protects nothing here
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"preau/cache/block"
 	"preau/replication/central"
@@ -46,6 +45,7 @@ func (s *Depository) partsOf(ctx context.Context, r *record) ([]store.Part, erro
 		s.giveUp(ctx, *r)
 		return nil, err
 	}
+	s.tallies.begin(*r)
 	return nil, nil
 }
 
@@ -69,10 +69,11 @@ func (s *Depository) all(d central.Deposit) []store.Part {
 	return parts
 }
 
-// PutPart implements central.Depository. The part is held in memory until its
-// digest is checked.
+// PutPart implements central.Depository. The part is held in memory until the
+// store has it.
 func (s *Depository) PutPart(ctx context.Context, region identity.Region, id string, number int, body io.Reader, size int64, digest block.Digest) error {
-	r, err := s.load(ctx, region, id)
+	t := s.tallies.get(region, id)
+	r, err := s.recordOf(ctx, t, region, id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("%w: deposit %s was not announced", central.ErrInvalid, id)
@@ -83,32 +84,53 @@ func (s *Depository) PutPart(ctx context.Context, region identity.Region, id str
 	case number > numParts(r.is) || size != partSize(r.is, number):
 		return fmt.Errorf("%w: deposit %s has no part %d of %d bytes", central.ErrInvalid, id, number, size)
 	}
-	p := make([]byte, size)
+	p := s.tallies.buffer(size)
 	if _, err := io.ReadFull(body, p); err != nil {
+		s.tallies.recycle(p)
 		return fmt.Errorf("%w: the part ends too early: %w", central.ErrWrongBytes, err)
 	}
-	if block.Sum(p) != digest || r.Upload == "" && digest != r.is.SHA256 {
-		return fmt.Errorf("part %d of deposit %s: %w", number, id, central.ErrWrongBytes)
+	var hashing sync.WaitGroup
+	hashed := false
+	if t != nil {
+		hashing.Go(func() { hashed = t.hash(number, p) })
 	}
-	tag := ""
-	if r.Upload == "" {
-		info, err := s.store.Put(ctx, s.cfg.Bucket, Key(r.is), bytes.NewReader(p), size, options(r.is), store.Condition{})
-		if err != nil {
-			return trouble(err)
-		}
-		tag = info.ETag
+	etag, err := s.putPart(ctx, r, number, p, digest)
+	hashing.Wait()
+	if err != nil {
+		s.tallies.recycle(p)
+		s.tallies.end(region, id) // what the store has now is not known
+		return trouble(err)
+	}
+	if t != nil {
+		t.stored(number, p, etag, hashed)
 	} else {
-		part, err := s.store.PutPart(ctx, s.cfg.Bucket, Key(r.is), r.Upload, number, bytes.NewReader(p), size)
-		if err != nil {
-			return trouble(err)
-		}
-		tag = part.ETag
+		s.tallies.recycle(p)
 	}
-	sum := md5.Sum(p) //nolint:gosec // see the import
-	if tag != "" && tag != hex.EncodeToString(sum[:]) {
-		return fmt.Errorf("%w: the object store has other bytes than it was given (%s)", central.ErrWaiting, tag)
-	}
-	s.parts.Inc()
-	s.taken.Add(float64(size))
+	s.took(size)
 	return nil
+}
+
+// recordOf is what is known of a deposit: as it was announced here, if it was.
+func (s *Depository) recordOf(ctx context.Context, t *tally, region identity.Region, id string) (record, error) {
+	if t != nil {
+		return t.r, nil
+	}
+	return s.load(ctx, region, id)
+}
+
+// putPart gives the store a part. A file of one part is visible with it, so it is
+// compared before; of another one the whole will be.
+func (s *Depository) putPart(ctx context.Context, r record, number int, p []byte, digest block.Digest) (etag string, err error) {
+	if r.Upload == "" || !digest.IsZero() {
+		is := block.Sum(p)
+		if !digest.IsZero() && is != digest || r.Upload == "" && is != r.is.SHA256 {
+			return "", fmt.Errorf("part %d of deposit %s: %w", number, r.is.ID, central.ErrWrongBytes)
+		}
+	}
+	if r.Upload == "" {
+		info, err := s.store.Put(ctx, s.cfg.Bucket, Key(r.is), bytes.NewReader(p), int64(len(p)), options(r.is), store.Condition{})
+		return info.ETag, err
+	}
+	part, err := s.store.PutPart(ctx, s.cfg.Bucket, Key(r.is), r.Upload, number, bytes.NewReader(p), int64(len(p)))
+	return part.ETag, err
 }

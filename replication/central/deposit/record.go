@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -25,10 +26,23 @@ type record struct {
 	tag string // of the record itself
 }
 
-const maxRecord = 128 << 10
+const (
+	maxRecord = 128 << 10
+	// recordTime is how long a store may take for a record before it is said to be
+	// stalled. All that is done of a deposit begins with one.
+	recordTime = 8 * time.Second
+)
 
 func recordKey(region identity.Region, id string) string {
 	return "deposits/" + string(region) + "/" + id
+}
+
+// sameAs reports an id that was given to two deposits.
+func (r record) sameAs(d central.Deposit) error {
+	if r.is.SHA256 == d.SHA256 && r.is.Length == d.Length && r.is.School == d.School && r.is.Name == d.Name {
+		return nil
+	}
+	return fmt.Errorf("%w: there is another deposit of the id %s", central.ErrInvalid, d.ID)
 }
 
 // Key is where a deposit's file lies.
@@ -38,6 +52,8 @@ func Key(d central.Deposit) string {
 
 func (s *Depository) load(ctx context.Context, region identity.Region, id string) (record, error) {
 	var r record
+	ctx, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
 	body, info, err := s.store.Get(ctx, s.cfg.System, recordKey(region, id), 0, -1, "")
 	if err != nil {
 		return r, err
@@ -63,6 +79,8 @@ func (s *Depository) save(ctx context.Context, r *record) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
 	cond := store.Condition{ETag: r.tag, Absent: r.tag == ""}
 	info, err := s.store.Put(ctx, s.cfg.System, recordKey(r.is.Region, r.is.ID), bytes.NewReader(raw), int64(len(raw)),
 		store.Options{ContentType: "application/cbor"}, cond)
@@ -80,8 +98,16 @@ func trouble(err error) error {
 			return err
 		}
 	}
-	if errors.Is(err, store.ErrInvalid) {
-		return fmt.Errorf("%w: %w", central.ErrInvalid, err)
+	kind := central.ErrStalled
+	switch {
+	case errors.Is(err, store.ErrInvalid):
+		kind = central.ErrInvalid
+	case errors.Is(err, store.ErrFull):
+		kind = central.ErrFull
+	case errors.Is(err, store.ErrDenied):
+		kind = central.ErrDenied
+	case errors.Is(err, store.ErrChanged), errors.Is(err, store.ErrNotFound):
+		kind = central.ErrWaiting // another gateway was quicker, or a bucket is gone
 	}
-	return fmt.Errorf("%w: %w", central.ErrWaiting, err)
+	return fmt.Errorf("%w: %w", kind, err)
 }

@@ -311,14 +311,14 @@ func (p *Publisher) hashed(ctx context.Context, h *history.History, a *history.A
 // blocks.
 func (p *Publisher) hash(ctx context.Context, b *bucket, body io.Reader, o *central.Object) ([]byte, error) {
 	if o.Length > int64(hold.MaxDigests)*block.Size {
-		return nil, refusal{fmt.Errorf("%w: %d bytes, at most %d", hold.ErrTooLarge, o.Length, int64(hold.MaxDigests)*block.Size)}
+		return nil, tooLarge(o.Length)
 	}
 	began := time.Now()
 	watched := &progress{ctx: ctx, r: body, p: p, b: b, o: o, told: began}
 	cut, err := hold.SplitContent(ctx, watched, o.Length, func(context.Context, block.Digest, []byte) error { return nil })
 	switch {
 	case errors.Is(err, hold.ErrTooLarge):
-		return nil, refusal{err}
+		return nil, tooLarge(o.Length)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, fmt.Errorf("%w: %w", errAgain, err)
 	case err != nil:
@@ -330,7 +330,7 @@ func (p *Publisher) hash(ctx context.Context, b *bucket, body io.Reader, o *cent
 	}
 	list, err := hold.EncodeList(cut.Entries)
 	if errors.Is(err, hold.ErrTooLarge) {
-		return nil, refusal{err}
+		return nil, tooLarge(o.Length)
 	} else if err != nil {
 		return nil, err
 	}
@@ -339,6 +339,13 @@ func (p *Publisher) hash(ctx context.Context, b *bucket, body io.Reader, o *cent
 		b.log.InfoContext(ctx, "a large object is read", "key", o.Key, "bytes", o.Length, "blocks", len(cut.Entries), "dur", time.Since(began))
 	}
 	return list, nil
+}
+
+// tooLarge is why a file is held back whose list of blocks would be longer than a
+// block, which is how lists travel.
+func tooLarge(length int64) refusal {
+	return refusal{fmt.Errorf("%w: it has %d bytes, and at most %d GiB can be: put it there in parts",
+		hold.ErrTooLarge, length, int64(hold.MaxDigests)*block.Size>>30)}
 }
 
 // progress counts what is read, and tells now and then.

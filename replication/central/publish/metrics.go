@@ -7,10 +7,11 @@ import (
 )
 
 type metrics struct {
-	changes, looks, faults, hints, passes, appends *prometheus.CounterVec
-	hashed                                         prometheus.Counter
-	objects, held                                  *prometheus.GaugeVec
-	passSeconds, inHand, leader                    prometheus.Gauge
+	changes, looks, faults, hints, passes, appends, compactions *prometheus.CounterVec
+
+	hashed                      prometheus.Counter
+	objects, held               *prometheus.GaugeVec
+	passSeconds, inHand, leader prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -39,9 +40,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		inHand:      gauge("in_hand", "Objects being looked at, or waiting for it."),
 		leader:      gauge("leader", "1 if this gateway makes the passes over the buckets."),
 		appends:     counters("appends_total", "Writes to histories, by result.", "result"),
+		compactions: counters("compactions_total", "Histories written anew without what no longer counts, by result.", "result"),
 	}
 	for _, c := range []prometheus.Collector{
-		m.changes, m.looks, m.hashed, m.faults, m.hints, m.passes, m.passSeconds, m.objects, m.held, m.inHand, m.leader, m.appends,
+		m.changes, m.looks, m.hashed, m.faults, m.hints, m.passes, m.passSeconds, m.objects, m.held, m.inHand, m.leader, m.appends, m.compactions,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register publish metrics: %w", err)

@@ -100,7 +100,27 @@ func (p *Publisher) tryPass(ctx context.Context, b *bucket) (again bool) {
 	p.met.objects.WithLabelValues(b.name).Set(float64(s.listed))
 	p.met.held.WithLabelValues(b.name).Set(float64(s.held))
 	b.log.InfoContext(ctx, "pass over the bucket", "listed", s.listed, "known", s.known, "new", s.fresh, "gone", s.gone, "dur", time.Since(began))
+	if h.Due(uint64(p.cfg.Spare)) {
+		p.compact(ctx, h, b)
+	}
 	return s.gone > maxGone
+}
+
+// compact has a new history of what still counts take the place of a long one.
+func (p *Publisher) compact(ctx context.Context, h *history.History, b *bucket) {
+	began := time.Now()
+	before, _ := h.Head()
+	err := h.Compact(ctx)
+	p.forget(b, h, err)
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, history.ErrEpoch):
+		p.met.compactions.WithLabelValues("ok").Inc()
+		b.log.InfoContext(ctx, "the history is written anew, without what no longer counts", "changes", before, "dur", time.Since(began))
+	default:
+		p.met.compactions.WithLabelValues("failed").Inc()
+		b.log.WarnContext(ctx, "the history can't be written anew, and grows until it can", "changes", before, "err", err)
+	}
 }
 
 // survey is what a pass has seen.
@@ -225,7 +245,7 @@ func (p *Publisher) conclude(ctx context.Context, h *history.History, b *bucket,
 		}
 	}
 	if b.sweeps++; b.sweeps%sweepPasses == 1 {
-		return h.Sweep(ctx)
+		return errors.Join(h.Sweep(ctx), h.Prune(ctx))
 	}
 	return nil
 }

@@ -255,6 +255,10 @@ func TestAnAudienceThatCannotBeUnderstoodIsNobody(t *testing.T) {
 		if n := gathered(t, reg, "preau_central_publish_held_objects", maps); n != 1 {
 			t.Errorf("%v objects are held, want 1", n)
 		}
+		held, err := g.HeldBack(t.Context())
+		if err != nil || len(held) != 1 || held[0].Key != "narrowed" || held[0].Bytes != 1 || !strings.Contains(held[0].Reason, "audience") {
+			t.Errorf("what is held back is said to be %+v, %v", held, err)
+		}
 		for field, want := range map[string]float64{"language": 1, "expires": 1, "title": 0} {
 			if n := gathered(t, reg, "preau_central_publish_metadata_faults_total", field); n != want {
 				t.Errorf("%v faults of %s, want %v", n, field, want)

@@ -42,6 +42,7 @@
 //	preau_central_publish_in_hand                        objects being looked at, or waiting for it
 //	preau_central_publish_leader                         1 if this gateway makes the passes
 //	preau_central_publish_appends_total{result}          writes to histories: ok, failed
+//	preau_central_publish_compactions_total{result}      histories written anew: ok, failed
 package publish
 
 import (
@@ -85,6 +86,9 @@ type Config struct {
 	PageRows  int   `toml:"page_rows"`
 	FoldRows  int   `toml:"fold_rows"`
 	TailBytes int64 `toml:"tail_bytes"`
+	// Spare is how many changes a history may have beyond twice the objects of its
+	// bucket before it is compacted: written anew without those that no longer count.
+	Spare int `toml:"spare"`
 }
 
 // DefaultConfig is good for some ten buckets and a million objects. Buckets is
@@ -93,7 +97,7 @@ func DefaultConfig() Config {
 	h := history.DefaultConfig()
 	return Config{
 		System: "preau-central", Every: 10 * time.Minute, Look: 3 * time.Second, Workers: 8,
-		PageRows: h.PageRows, FoldRows: h.FoldRows, TailBytes: h.TailBytes,
+		PageRows: h.PageRows, FoldRows: h.FoldRows, TailBytes: h.TailBytes, Spare: 100_000,
 	}
 }
 
@@ -118,6 +122,7 @@ func (c Config) Validate() error {
 	bad(len(c.Gateway) > 200, "gateway: a name of %d bytes, at most 200", len(c.Gateway))
 	bad(c.Every < time.Second, "every: %s is less than 1s", c.Every)
 	bad(c.Look < 10*time.Millisecond || c.Look > time.Minute, "look: %s is not within 10ms and 1m", c.Look)
+	bad(c.Spare < 1, "spare: %d is less than 1", c.Spare)
 	bad(c.Workers < 2 || c.Workers > 256, "workers: %d is not within 2 and 256", c.Workers)
 	// The rest is the history's to judge; what is its own is filled in.
 	h := c.history("bucket", make([]byte, ed25519.PublicKeySize))

@@ -85,8 +85,9 @@ func (p *Publisher) List(ctx context.Context, name string, digest block.Digest) 
 		return nil, err
 	}
 	var found []byte
-	err = p.eachPlace(ctx, b, digest, func(_ place, list []byte) (bool, error) {
+	err = p.eachPlace(ctx, b, digest, func(at place, list []byte) (bool, error) {
 		found = list
+		b.places.put(digest, at) // bytes of it are asked for next
 		return true, nil
 	})
 	if err == nil && found == nil {
@@ -129,6 +130,11 @@ func (p *Publisher) eachPlace(ctx context.Context, b *bucket, digest block.Diges
 
 // Body implements central.Publications.
 func (p *Publisher) Body(ctx context.Context, name string, digest block.Digest, off, length int64) (io.ReadCloser, error) {
+	return p.BodyOf(ctx, name, "", digest, off, length)
+}
+
+// BodyOf implements central.Located.
+func (p *Publisher) BodyOf(ctx context.Context, name, key string, digest block.Digest, off, length int64) (io.ReadCloser, error) {
 	b, err := p.bucket(name)
 	if err != nil {
 		return nil, err
@@ -152,7 +158,11 @@ func (p *Publisher) Body(ctx context.Context, name string, digest block.Digest, 
 		b.places.put(digest, at)
 		return true, nil
 	}
-	if at, ok := b.places.get(digest); ok {
+	at, ok := b.places.get(digest)
+	if !ok {
+		at, ok = p.placeOf(ctx, b, key, digest)
+	}
+	if ok {
 		if _, err = open(at, nil); err == nil && body == nil {
 			b.places.drop(digest)
 		}
@@ -167,6 +177,24 @@ func (p *Publisher) Body(ctx context.Context, name string, digest block.Digest, 
 		return nil, told(fmt.Errorf("body of %s of %s: %w", digest, name, err))
 	}
 	return body, nil
+}
+
+// placeOf is where the version with a list is, if it is the one that the history
+// has of key. A history that is longer than what it keeps of its table in memory
+// is not asked: that would cost more than to look beside the list.
+func (p *Publisher) placeOf(ctx context.Context, b *bucket, key string, digest block.Digest) (place, bool) {
+	h := b.hist.Load()
+	if key == "" || h == nil {
+		return place{}, false
+	}
+	if head, _ := h.Head(); head > uint64(4*p.cfg.PageRows) { //nolint:gosec // above 1
+		return place{}, false
+	}
+	row, known, err := h.Lookup(ctx, key)
+	if err != nil || !known || row.Held || row.List != digest {
+		return place{}, false
+	}
+	return place{Key: key, ETag: row.ETag, Length: row.Size}, true
 }
 
 // told makes the store's troubles those of the centre.

@@ -41,7 +41,7 @@ func testPub() ed25519.PublicKey { return testKey().Public().(ed25519.PublicKey)
 func small() publish.Config {
 	c := publish.DefaultConfig()
 	c.Buckets, c.System = []string{maps}, system
-	c.PageRows, c.FoldRows, c.TailBytes, c.Workers = 4, 6, 2000, 3
+	c.PageRows, c.FoldRows, c.TailBytes, c.Workers, c.Spare = 4, 6, 2000, 3, 10
 	return c
 }
 

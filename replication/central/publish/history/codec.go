@@ -57,10 +57,14 @@ type epoch struct {
 	Key     []byte `cbor:"3,keyasint"` // whose signatures are in the log
 }
 
+func isEpoch(id string) bool {
+	return id != "" && len(id) <= 64 && strings.Trim(id, "0123456789abcdef") == ""
+}
+
 func decodeEpoch(p []byte) (epoch, error) {
 	var e epoch
 	err := decode(p, &e)
-	if err == nil && (e.Version != version || e.ID == "" || len(e.ID) > 64 || strings.Trim(e.ID, "0123456789abcdef") != "") {
+	if err == nil && (e.Version != version || !isEpoch(e.ID)) {
 		err = fmt.Errorf("version %d, want %d, or no name", e.Version, version)
 	}
 	if err != nil {
@@ -73,6 +77,8 @@ type batch struct {
 	Version int      `cbor:"1,keyasint"`
 	First   uint64   `cbor:"2,keyasint"`
 	Records []record `cbor:"3,keyasint"`
+	// Next is set in the last batch of a log, which has no records.
+	Next *next `cbor:"4,keyasint,omitempty"`
 }
 
 type record struct {
@@ -93,6 +99,15 @@ func EncodeBatch(first uint64, records []Record) ([]byte, error) {
 			Deleted: r.Change.Deleted, Signed: r.Change.Signed, Signature: r.Change.Signature, Place: r.Place, Meta: r.Meta, Held: r.Held,
 		}
 	}
+	return b.pack()
+}
+
+// encodeEnd writes the end of a log, at number first.
+func encodeEnd(first uint64, n next) ([]byte, error) {
+	return batch{Version: version, First: first, Records: []record{}, Next: &n}.pack()
+}
+
+func (b batch) pack() ([]byte, error) {
 	p, err := encode(b)
 	if err != nil {
 		return nil, fmt.Errorf("encode batch: %w", err)
@@ -113,52 +128,69 @@ func EncodeBatch(first uint64, records []Record) ([]byte, error) {
 
 // DecodeBatch reads what EncodeBatch wrote, and refuses all else.
 func DecodeBatch(p []byte) (first uint64, records []Record, err error) {
-	first, records, err = decodeBatch(p)
+	first, records, end, err := decodeBatch(p)
+	if err == nil && end != nil {
+		err = errors.New("it is the end of a log")
+	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: batch: %w", ErrDamaged, err)
 	}
 	return first, records, nil
 }
 
-func decodeBatch(p []byte) (uint64, []Record, error) {
-	if len(p) > maxPacked {
-		return 0, nil, fmt.Errorf("%d bytes, at most %d", len(p), maxPacked)
-	}
-	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlain), zstd.WithDecoderLowmem(true))
+// decodeBatch reads a batch, or with end set the end of a log.
+func decodeBatch(p []byte) (first uint64, records []Record, end *next, err error) {
+	b, err := unpackBatch(p)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
-	defer r.Close()
-	plain, err := r.DecodeAll(p, nil)
-	if err != nil {
-		return 0, nil, err
+	if b.Next != nil {
+		return b.First, nil, b.Next, nil
 	}
-	var b batch
-	if err := decode(plain, &b); err != nil {
-		return 0, nil, err
-	}
-	switch {
-	case b.Version != version:
-		return 0, nil, fmt.Errorf("version %d, want %d", b.Version, version)
-	case len(b.Records) == 0 || len(b.Records) > MaxBatch:
-		return 0, nil, fmt.Errorf("%d changes, want 1 to %d", len(b.Records), MaxBatch)
-	case b.First == 0 || b.First > math.MaxInt64:
-		return 0, nil, fmt.Errorf("its first number is %d", b.First)
-	}
-	if again, err := encode(b); err != nil || !bytes.Equal(again, plain) {
-		return 0, nil, errors.New("not in its one form")
-	}
-	records := make([]Record, len(b.Records))
+	records = make([]Record, len(b.Records))
 	for i, r := range b.Records {
 		records[i] = Record{
 			Change: central.Change{Seq: b.First + uint64(i), Deleted: r.Deleted, Signed: r.Signed, Signature: r.Signature},
 			Place:  r.Place, Meta: r.Meta, Held: r.Held,
 		}
 		if err := records[i].check(); err != nil {
-			return 0, nil, fmt.Errorf("change %d: %w", i, err)
+			return 0, nil, nil, fmt.Errorf("change %d: %w", i, err)
 		}
 	}
-	return b.First, records, nil
+	return b.First, records, nil, nil
+}
+
+func unpackBatch(p []byte) (batch, error) {
+	if len(p) > maxPacked {
+		return batch{}, fmt.Errorf("%d bytes, at most %d", len(p), maxPacked)
+	}
+	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlain), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return batch{}, err
+	}
+	defer r.Close()
+	plain, err := r.DecodeAll(p, nil)
+	if err != nil {
+		return batch{}, err
+	}
+	var b batch
+	if err := decode(plain, &b); err != nil {
+		return batch{}, err
+	}
+	switch {
+	case b.Version != version:
+		return batch{}, fmt.Errorf("version %d, want %d", b.Version, version)
+	case len(b.Records) > MaxBatch || (len(b.Records) == 0) == (b.Next == nil):
+		return batch{}, fmt.Errorf("%d changes, want 1 to %d, or its end", len(b.Records), MaxBatch)
+	case b.Next != nil && !b.Next.valid():
+		return batch{}, errors.New("its end names no other log")
+	case b.First == 0 || b.First > math.MaxInt64:
+		return batch{}, fmt.Errorf("its first number is %d", b.First)
+	}
+	if again, err := encode(b); err != nil || !bytes.Equal(again, plain) {
+		return batch{}, errors.New("not in its one form")
+	}
+	return b, nil
 }
 
 func (r Record) check() error {

@@ -15,6 +15,13 @@
 //	table/BUCKET/root             how far the table is, and where its pages begin
 //	table/BUCKET/pages/NAME       some ten thousand rows, in the order of their keys
 //
+// A log would grow for ever. Compact writes what of it still counts into the log
+// of a new epoch, and ends the old one with a batch that names the new: from then
+// on any gateway can finish what is left to do. So a log has about twice as many
+// changes as its bucket has objects, and those that were agreed on (Due); it costs
+// one reading and at most one writing of the log at a time, and every region reads
+// the new one, some 500 bytes for each object. The old one stays for a day (Prune).
+//
 // A decision about a key (it is new, it is gone) is an Attempt: it begins with
 // what the history says of the key and is appended only if that is still so. So
 // the changes of one key are in the order in which the bucket was looked at,
@@ -131,11 +138,22 @@ func Open(ctx context.Context, cfg Config, st store.Store) (*History, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("history config: %w", err)
 	}
+	h, err := open(ctx, cfg, st)
+	for range 3 {
+		if !errors.Is(err, ErrEpoch) {
+			break
+		}
+		h, err = open(ctx, cfg, st) // the one that has just taken its place
+	}
+	return h, err
+}
+
+func open(ctx context.Context, cfg Config, st store.Store) (*History, error) {
 	h := &History{
 		cfg: cfg, st: st, appending: make(gate, 1), reading: make(gate, 1), folding: make(gate, 1),
 		overlay: map[string]Row{}, tries: map[string][]*Attempt{}, news: make(chan struct{}), cache: pageCache{limit: 8},
 	}
-	e, err := h.readEpoch(ctx)
+	e, _, err := h.readEpoch(ctx)
 	if errors.Is(err, store.ErrNotFound) {
 		e, err = h.makeEpoch(ctx)
 	}
@@ -160,16 +178,22 @@ func Open(ctx context.Context, cfg Config, st store.Store) (*History, error) {
 func (h *History) epochName() string { return "log/" + h.cfg.Bucket + "/epoch" }
 func (h *History) rootName() string  { return "table/" + h.cfg.Bucket + "/root" }
 func (h *History) pagesDir() string  { return "table/" + h.cfg.Bucket + "/pages/" }
-func (h *History) batchName(first uint64) string {
-	return fmt.Sprintf("log/%s/%s/%016d", h.cfg.Bucket, h.epoch, first)
+func (h *History) logDir() string    { return "log/" + h.cfg.Bucket + "/" }
+
+func (h *History) batchName(first uint64) string { return h.batchOf(h.epoch, first) }
+
+func (h *History) batchOf(epoch string, first uint64) string {
+	return fmt.Sprintf("%s%s/%016d", h.logDir(), epoch, first)
 }
 
-func (h *History) readEpoch(ctx context.Context) (epoch, error) {
-	p, _, err := h.get(ctx, h.epochName(), 4<<10)
+// readEpoch reads which history there is, and the ETag of where that is written.
+func (h *History) readEpoch(ctx context.Context) (epoch, string, error) {
+	p, tag, err := h.get(ctx, h.epochName(), 4<<10)
 	if err != nil {
-		return epoch{}, err
+		return epoch{}, "", err
 	}
-	return decodeEpoch(p)
+	e, err := decodeEpoch(p)
+	return e, tag, err
 }
 
 func (h *History) makeEpoch(ctx context.Context) (epoch, error) {
@@ -183,12 +207,13 @@ func (h *History) makeEpoch(ctx context.Context) (epoch, error) {
 	if err != nil && !errors.Is(err, store.ErrChanged) {
 		return epoch{}, err
 	}
-	return h.readEpoch(ctx)
+	now, _, err := h.readEpoch(ctx)
+	return now, err
 }
 
 // Current returns ErrEpoch if another history has taken the place of this one.
 func (h *History) Current(ctx context.Context) error {
-	e, err := h.readEpoch(ctx)
+	e, _, err := h.readEpoch(ctx)
 	if errors.Is(err, store.ErrNotFound) || err == nil && e.ID != h.epoch {
 		return fmt.Errorf("history of %s: %w", h.cfg.Bucket, ErrEpoch)
 	}

@@ -34,6 +34,9 @@ func (h *History) Refresh(ctx context.Context) error {
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
+		if end, ok := errors.AsType[*ended](err); ok {
+			return h.goOn(ctx, head+1, end.next)
+		}
 		if err != nil {
 			return err
 		}
@@ -49,15 +52,21 @@ func (h *History) Refresh(ctx context.Context) error {
 	}
 }
 
-// readBatch reads the batch whose first change is first, or store.ErrNotFound.
+// readBatch reads the batch whose first change is first, or store.ErrNotFound, or
+// an ended.
 func (h *History) readBatch(ctx context.Context, first uint64) ([]Record, error) {
 	p, _, err := h.get(ctx, h.batchName(first), maxPacked)
 	if err != nil {
 		return nil, err
 	}
-	begins, records, err := DecodeBatch(p)
-	if err == nil && begins != first {
+	begins, records, end, err := decodeBatch(p)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	case begins != first:
 		err = fmt.Errorf("%w: it begins with change %d", ErrDamaged, begins)
+	case end != nil:
+		err = &ended{*end}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", h.batchName(first), err)
@@ -282,6 +291,12 @@ func (h *History) Read(ctx context.Context, after uint64, limit int) ([]central.
 			break
 		}
 		got, err := h.fromStore(ctx, next)
+		if errors.Is(err, ErrDamaged) || errors.Is(err, store.ErrNotFound) {
+			// A log that another one has replaced goes some time after that.
+			if other := h.Current(ctx); other != nil {
+				err = other
+			}
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read the history of %s after %d: %w", h.cfg.Bucket, after, err)
 		}
@@ -306,19 +321,9 @@ func (h *History) fromTail(next uint64, limit int) []central.Change {
 
 // fromStore reads the batch in which change next is, from there on.
 func (h *History) fromStore(ctx context.Context, next uint64) ([]central.Change, error) {
-	records, err := h.readBatch(ctx, next)
-	first := next
-	if errors.Is(err, store.ErrNotFound) {
-		if first, err = h.findBatch(ctx, next); err != nil {
-			return nil, err
-		}
-		records, err = h.readBatch(ctx, first)
-	}
+	first, records, err := h.batchWith(ctx, next)
 	if err != nil {
 		return nil, err
-	}
-	if next-first >= uint64(len(records)) {
-		return nil, fmt.Errorf("%w: change %d is in no batch", ErrDamaged, next)
 	}
 	var out []central.Change
 	for _, r := range records[next-first:] {

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"preau/node/control"
+	"preau/node/follow"
+)
+
+// lastDays is how long before its end a box's certificate is a problem: it is
+// renewed by itself long before.
+const lastDays = 14 * 24 * time.Hour
+
+// boxStatus is what a box says of itself.
+type boxStatus struct {
+	Version  string           `json:"version"`
+	Region   *follow.Standing `json:"region"`
+	Problem  string           `json:"problem,omitempty"`
+	Deposits struct {
+		Count  int         `json:"count"`
+		Bytes  int64       `json:"bytes"`
+		First  []deposited `json:"first"`
+		Closed bool        `json:"closed"`
+	} `json:"deposits_waiting"`
+}
+
+// noBox is that none answers.
+type noBox struct{ error }
+
+// ofBox shows how a box stands.
+func (c statusCmd) ofBox(ctx context.Context, to streams, address string) error {
+	if c.Timeout != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Timeout.Std())
+		defer cancel()
+	}
+	ask, err := boxFlags{Box: address}.open()
+	if err != nil {
+		return err
+	}
+	defer ask.CloseIdleConnections()
+	req, err := ask.request(ctx, http.MethodGet, "/status", nil)
+	if err != nil {
+		return err
+	}
+	var s boxStatus
+	if _, err := ask.do(req, &s); err != nil {
+		if _, said := errors.AsType[*control.Error](err); !said {
+			err = noBox{err}
+		}
+		return err
+	}
+	now := time.Now()
+	wrong := boxProblems(s, now)
+	if c.JSON {
+		err = to.json(struct {
+			boxStatus
+			Healthy  bool     `json:"healthy"`
+			Problems []string `json:"problems"`
+		}{s, len(wrong) == 0, append([]string{}, wrong...)})
+	} else {
+		err = to.print(boxText(s, now))
+	}
+	if err == nil && len(wrong) > 0 {
+		err = errors.New(strings.Join(wrong, "; "))
+	}
+	return err
+}
+
+// boxProblems is what somebody has to look at.
+func boxProblems(s boxStatus, now time.Time) (wrong []string) {
+	if s.Problem != "" {
+		wrong = append(wrong, s.Problem)
+	}
+	if r := s.Region; r != nil {
+		if r.Server == "" {
+			wrong = append(wrong, "no server of the region is followed: what is here is served, and the rest waits")
+		}
+		switch left := r.Certificate.Sub(now); {
+		case left <= 0:
+			wrong = append(wrong, "the certificate has run out "+when(r.Certificate, now)+": have the region readmit the box (preau readmit "+r.Box+")")
+		case left < lastDays:
+			wrong = append(wrong, "the certificate runs out "+when(r.Certificate, now)+" and was not renewed: the region must be reachable for that")
+		}
+		if r.PinsFull {
+			wrong = append(wrong, "there is no room to keep all that is pinned: unpin something, or give the cache more disk")
+		}
+	}
+	return wrong
+}
+
+// boxText is a box on one screen.
+func boxText(s boxStatus, now time.Time) string {
+	var b strings.Builder
+	switch r := s.Region; {
+	case r != nil:
+		fmt.Fprintf(&b, "%s of school %s, in region %s\n", r.Box, r.School, r.Region)
+	case s.Problem != "":
+		b.WriteString("A box that can't take part in its region\n")
+	default:
+		b.WriteString("A box of no region: preau enrol makes it one of a region\n")
+	}
+	for _, text := range boxProblems(s, now) {
+		fmt.Fprintf(&b, "  ! %s\n", text)
+	}
+	if r := s.Region; r != nil {
+		if r.Server != "" {
+			fmt.Fprintf(&b, "Region: %s is followed, for %s\n", r.Server, lasted(r.Since, now))
+		}
+		fmt.Fprintf(&b, "Certificate: runs out %s\n", when(r.Certificate, now))
+		fmt.Fprintf(&b, "Wanted here: %s, %s of them here (%s)\n", some(int(r.Wanted), "file", "files"), count(r.Present), size(int64(r.Bytes)))
+	}
+	d := s.Deposits
+	switch {
+	case d.Closed:
+		b.WriteString("Deposits: turned off, or their folder can't be opened\n")
+	case d.Count == 0:
+		b.WriteString("Deposits: none waits\n")
+	default:
+		fmt.Fprintf(&b, "Deposits: %s, %s\n", some(d.Count, "waits for the centre", "wait for the centre"), size(d.Bytes))
+	}
+	if s.Region != nil && len(s.Region.Paths) > 0 {
+		rows := [][]string{pathHead[1:]}
+		for _, p := range s.Region.Paths {
+			rows = append(rows, pathRow(p))
+		}
+		b.WriteString("\n" + table(rows))
+	}
+	if len(d.First) > 0 {
+		b.WriteString("\n" + depositTable(d.First, now))
+	}
+	if rest := d.Count - len(d.First); len(d.First) > 0 && rest > 0 {
+		fmt.Fprintf(&b, "… and %d more: preau deposits\n", rest)
+	}
+	return b.String()
+}
