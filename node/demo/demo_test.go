@@ -57,7 +57,7 @@ func newPlainBox(_ context.Context, listen, upstream, data string, _ *slog.Logge
 	proxy.Transport = b.tr
 	proxy.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	proxy.ModifyResponse = func(r *http.Response) error { b.lan.Add(max(r.ContentLength, 0)); return nil }
-	b.srv = &http.Server{Handler: proxy, ReadHeaderTimeout: time.Second}
+	b.srv = &http.Server{Handler: proxy, ReadHeaderTimeout: time.Minute}
 	return b, nil
 }
 
@@ -140,13 +140,13 @@ func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for range 3000 {
-		if ok() {
-			return
+	for late := time.After(time.Minute); !ok(); {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("still waiting for %s", what)
 		}
-		<-tick.C
 	}
-	t.Fatalf("still waiting for %s", what)
 }
 
 func (r *running) get(t *testing.T, url string, fields ...string) (*http.Response, string) {
@@ -192,7 +192,7 @@ func (r *running) post(t *testing.T, path, form string, fields ...string) int {
 // follow reads the page's events until one is as wanted.
 func (r *running) follow(t *testing.T, what string, want func(demo.State) bool) demo.State {
 	t.Helper()
-	return r.watch(t, 30*time.Second, what, want)
+	return r.watch(t, time.Minute, what, want)
 }
 
 // watch is follow for what takes its time.

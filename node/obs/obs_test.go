@@ -7,9 +7,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -193,39 +195,67 @@ func TestReadyTellsWhyNot(t *testing.T) {
 	}
 }
 
+// hall is a listener in memory, whose connections a bubble's clock knows.
+type hall struct {
+	in   chan net.Conn
+	shut func()
+	gone <-chan struct{}
+}
+
+func newHall() *hall {
+	ctx, shut := context.WithCancel(context.Background())
+	return &hall{in: make(chan net.Conn), shut: shut, gone: ctx.Done()}
+}
+
+func (h *hall) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9190} }
+func (h *hall) Close() error   { h.shut(); return nil }
+
+func (h *hall) Accept() (net.Conn, error) {
+	select {
+	case conn := <-h.in:
+		return conn, nil
+	case <-h.gone:
+		return nil, net.ErrClosed
+	}
+}
+
 func TestRunCutsStreams(t *testing.T) {
-	streaming := make(chan struct{})
 	reg, err := obs.NewRegistry(obs.ReadBuild())
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := obs.ListenAdmin(t.Context(), "127.0.0.1:0", quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := obs.NewAdmin(ln, reg, quiet)
-	a.Handle("GET /events", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		close(streaming)
-		<-r.Context().Done()
-	}))
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		get(t, "http://"+a.Addr().String()+"/events", "")
-	}()
-	<-streaming
-	began := time.Now()
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	if took := time.Since(began); took > 1500*time.Millisecond {
-		t.Errorf("stopping took %v with one stream open", took)
-	}
-	<-answered
+	synctest.Test(t, func(t *testing.T) {
+		streaming := make(chan struct{})
+		ln := newHall()
+		a := obs.NewAdmin(ln, reg, quiet)
+		a.Handle("GET /events", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			close(streaming)
+			<-r.Context().Done()
+		}))
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- a.Run(ctx) }()
+		here, there := net.Pipe()
+		ln.in <- there
+		answered := make(chan error, 1)
+		go func() {
+			_, err := io.WriteString(here, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			_, read := io.Copy(io.Discard, here)
+			answered <- errors.Join(err, read)
+		}()
+		<-streaming
+		began := time.Now()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 1500*time.Millisecond {
+			t.Errorf("stopping took %v with one stream open", took)
+		}
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestMetricsArePolite(t *testing.T) {

@@ -45,7 +45,7 @@ func play(t *testing.T, seed uint64, ca *authority) *world {
 	synctest.Test(t, func(t *testing.T) {
 		rounds, boxes := 24, 32
 		if testing.Short() {
-			rounds, boxes = 6, 30
+			rounds, boxes = 6, 16
 		}
 		w = newWorld(t, seed, ca, []string{"s1", "s2", "s3"}, boxes)
 		w.begin()

@@ -166,7 +166,7 @@ func agreed(tb testing.TB, n *consensus.Node, data []byte) any {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var err error
-	for range 500 {
+	for range 3000 {
 		var res any
 		if res, _, err = apply(n, data); err == nil {
 			return res
@@ -234,7 +234,7 @@ func TestDamagedFilesAreRefused(t *testing.T) {
 				agreed(t, n, []byte("hay needle hay"))
 			}
 			if strings.HasPrefix(name, "snapshot") {
-				deadline := time.NewTimer(10 * time.Second)
+				deadline := time.NewTimer(time.Minute)
 				defer deadline.Stop()
 				tick := time.NewTicker(5 * time.Millisecond)
 				defer tick.Stop()

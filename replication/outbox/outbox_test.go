@@ -272,6 +272,12 @@ func TestDepositsReachTheRegion(t *testing.T) {
 			<-changed
 		}
 	}
+	for d, err := o.Get(refused.ID); d.Waiting == ""; d, err = o.Get(refused.ID) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-changed
+	}
 	if d, err := o.Get(refused.ID); err != nil || d.State != outbox.OnBox || d.Waiting != "not today" {
 		t.Errorf("%+v, %v", d, err)
 	}

@@ -43,6 +43,14 @@ func get(t *testing.T, l http.Handler, path string, fields ...string) *httptest.
 	return w
 }
 
+// head asks for what a file's fields say, without its bytes.
+func head(t *testing.T, l http.Handler, path string) *httptest.ResponseRecorder {
+	t.Helper()
+	w := httptest.NewRecorder()
+	l.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodHead, path, nil))
+	return w
+}
+
 func TestEveryItemAndEveryLinkIsThere(t *testing.T) {
 	l := open(t)
 	paths := map[string]bool{"/fr/": true, "/en/": true}
@@ -60,8 +68,7 @@ func TestEveryItemAndEveryLinkIsThere(t *testing.T) {
 				continue
 			}
 			seen[p] = true
-			w := httptest.NewRecorder()
-			l.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodHead, p, nil))
+			w := head(t, l, p)
 			if w.Code != http.StatusOK {
 				t.Errorf("%s: status %d", p, w.Code)
 				continue
@@ -193,7 +200,7 @@ func TestTheLibrarySaysWhatMayBeKept(t *testing.T) {
 		"/fr/water": cachePage, "/en/": cachePage, "/film/water-cycle.mp4": cacheFile, "/packs/lesson-50.bin": cacheFile,
 		"/fr/menu": cacheCheck, "/en/menu": cacheCheck, "/fr/time": cacheNever,
 	} {
-		if got := get(t, l, p).Header().Get("Cache-Control"); got != want {
+		if got := head(t, l, p).Header().Get("Cache-Control"); got != want {
 			t.Errorf("%s: cache-control %q, want %q", p, got, want)
 		}
 	}
