@@ -413,7 +413,12 @@ func TestWrongBlocksNeverLeave(t *testing.T) {
 	if r := w.get(it.Path()); r.status != 200 || !bytes.Equal(r.body, data) {
 		t.Errorf("%d, %d bytes, %v", r.status, len(r.body), r.err)
 	}
-	// Nor when nobody has the right one: then there is no answer.
+	// Nor when nobody has the right one: then there is no answer, and nothing to
+	// be patient for.
+	w.stop()
+	w.patience = 50 * time.Millisecond
+	w.open()
+	w.again()
 	bad := w.publish("b", noise(3000, 4))
 	w.region.set(func() { w.blocks[bad.Blocks[0]] = noise(3000, 5) })
 	w.upsert(bad)
