@@ -13,6 +13,9 @@ LDFLAGS := -X preau/node/obs.version=$(VERSION)
 CC_FOUND := $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
+# Tests wait about as much as they work: so many folders at once.
+AT_ONCE  := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN || echo 2))))
+
 # Folders with tests that need more than Go: tools of the system, or root.
 SYSTEM_DIRS = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bsystem\b' . | xargs -r -n1 dirname | sort -u)
 
@@ -51,7 +54,7 @@ build: ## build ./bin/preau
 # has it all, for every build tag.
 test: ## run the tests, the long ones shortened; needs Go only
 	@$(if $(RACE),,echo "no C compiler found: the tests run without the race detector")
-	$(GO) test -vet=off $(RACE) -short -timeout 10m ./...
+	$(GO) test -p $(AT_ONCE) -vet=off $(RACE) -short -timeout 10m ./...
 
 test-system: ## run the long tests, and those that need root or tools (see .ci/run)
 	@if [ -z "$(SYSTEM_DIRS)" ]; then echo "no tests with the build tag system were found"; exit 1; fi

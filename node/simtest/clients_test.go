@@ -127,21 +127,22 @@ func put(w *world, f catalogue.Fact) catalogue.Op {
 func (w *world) client(ctx context.Context, id, life int, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, uint64(id)))
 	last := map[identity.School]catalogue.Record{}
-	for n := int64(1); again(ctx); n++ {
+	for again(ctx) {
 		time.Sleep(time.Duration(rng.IntN(1200)) * time.Millisecond)
 		if ctx.Err() != nil {
 			return
 		}
 		if rng.IntN(2) == 0 {
-			w.access(ctx, rng, id, life, int64(life)<<40|int64(id+1)<<32|n, last)
+			w.access(ctx, rng, id, life, last)
 			continue
 		}
 		w.command(ctx, rng, w.wish(rng)...)
 	}
 }
 
-// access reads or writes a register.
-func (w *world) access(ctx context.Context, rng *rand.Rand, id, life int, value int64, last map[identity.School]catalogue.Record) {
+// access reads or writes a register. No value is written twice: a condition is on
+// the version that was read, and stands in the model for the value.
+func (w *world) access(ctx context.Context, rng *rand.Rand, id, life int, last map[identity.School]catalogue.Record) {
 	school := w.schools[rng.IntN(len(w.schools))]
 	began := time.Since(w.born)
 	op := porcupine.Operation{ClientId: id, Call: int64(began)}
@@ -153,6 +154,7 @@ func (w *world) access(ctx context.Context, rng *rand.Rand, id, life int, value 
 		last[school] = rec
 		op.Input, op.Output = access{}, seen{value: valueOf(rec)}
 	} else {
+		value := w.values.Add(1)
 		in := access{write: true, new: value}
 		change := put(w, catalogue.Policy{School: school, PrefetchRate: value})
 		if rec := last[school]; rec.Index > 0 && rng.IntN(2) == 0 {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,7 @@ type world struct {
 	mu       sync.Mutex
 	calls    []call
 	accesses map[registerKey][]porcupine.Operation
+	values   atomic.Int64 // that were written to registers
 	ids      int
 	counts   map[string]int
 	steps    []string
