@@ -80,7 +80,7 @@ func (m *mortal) List(ctx context.Context, bucket, prefix, after string, limit i
 // A random history of a bucket, seen by two gateways that are killed at random
 // calls of the store and start anew, and whose store fails at times: in the end
 // the log, read from its beginning, comes to what is in the bucket, and every
-// version that stood for a while is in it.
+// version that stood for a while was in it.
 func TestNothingIsLostInCrashes(t *testing.T) {
 	seeds := 150
 	if testing.Short() {
@@ -181,18 +181,20 @@ func crashes(w *world, seed uint64) {
 			stood[key+"\x00"+info.ETag] = info
 		}
 	}
+	// What is replaced from here on may be gone from a log that is compacted.
+	f := w.follower()
+	f.read(g, 1+rng.IntN(20))
+	logged := map[string]bool{}
+	for _, o := range f.log {
+		logged[o.Key+"\x00"+o.ETag] = true
+	}
 	w.put(keys[0], "the last")
 	if there[keys[1]] {
 		w.remove(keys[1])
 	}
 	settle(2 * time.Minute)
-	f := w.follower()
 	f.read(g, 1+rng.IntN(20))
 	w.agrees(g, f.now)
-	logged := map[string]bool{}
-	for _, o := range f.log {
-		logged[o.Key+"\x00"+o.ETag] = true
-	}
 	for version := range stood {
 		if !logged[version] {
 			t.Errorf("version %q is not in the log", version)
