@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // BenchmarkHit is what a request for a body that is whole costs.
@@ -65,4 +67,48 @@ func BenchmarkFollowers(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkFill is what it takes to store a body that comes, in seconds of the
+// processor for each GB: hashed here, or compared by whoever brought it.
+func BenchmarkFill(b *testing.B) {
+	const size = 32 * mb
+	for name, source := range map[string]func(*origin) Source{
+		"hashed":   func(o *origin) Source { return o },
+		"compared": func(o *origin) Source { return &comparing{origin: o, digests: digestsOf(o.data)} },
+	} {
+		b.Run(name, func(b *testing.B) {
+			o := newOrigin(int(size))
+			src := source(o)
+			b.SetBytes(size)
+			before := processor(b)
+			for b.Loop() {
+				bd := newBed(b, 0)
+				spec := bd.spec(o)
+				spec.Source = src
+				body, err := bd.m.Open(ID{1}, func() (Spec, error) { return spec, nil })
+				if err != nil {
+					b.Fatal(err)
+				}
+				r := body.NewReader(0, -1)
+				if n, err := r.CopyTo(b.Context(), io.Discard); err != nil || n != size {
+					b.Fatal(n, err)
+				}
+				r.Close()
+				body.Release()
+				bd.m.Close()
+			}
+			b.ReportMetric((processor(b)-before).Seconds()*1e9/float64(size)/float64(b.N), "cpu-s/GB")
+		})
+	}
+}
+
+// processor is the time that this process has had of the processor.
+func processor(tb testing.TB) time.Duration {
+	tb.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

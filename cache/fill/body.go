@@ -3,7 +3,6 @@ package fill
 import (
 	"context"
 	"errors"
-	"hash"
 	"slices"
 	"sync"
 	"time"
@@ -70,8 +69,6 @@ type Body struct {
 	stopTry  context.CancelFunc // ends the wait before the next attempt
 	losses   int                // blocks lost while they were being read
 	saved    time.Time
-	sum      hash.Hash // of the blocks up to summed
-	summed   int
 	summing  bool
 	sha256   block.Digest
 }

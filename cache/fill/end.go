@@ -139,56 +139,63 @@ func backoff(n int) time.Duration {
 	return min(2*time.Second, 50*time.Millisecond<<min(n-1, 6))
 }
 
-// finish completes the digest of the whole body and keeps the manifest.
+// finish keeps the manifest of a body that is whole. The digest of a longer one is
+// left to Whole: hardly anybody asks for it, and each byte would be hashed for it
+// once more.
 func (b *Body) finish() {
 	b.mu.Lock()
-	if !b.sha256.IsZero() {
-		b.mu.Unlock()
-		b.save()
-		return
-	}
-	if b.summing {
-		b.mu.Unlock()
-		return // whoever sums comes here too, when it is done
-	}
-	b.summing = true
-	defer func() {
-		b.mu.Lock()
-		b.summing = false
-		b.mu.Unlock()
-	}()
-	blocks, next, sum, length := b.blocks, b.summed, b.sum, b.length
-	b.shared = true // blocks is read below without the lock
-	b.mu.Unlock()
-	var d block.Digest
-	switch {
-	case len(blocks) == 0:
-		d = block.Sum(nil)
-	case len(blocks) == 1:
-		d = blocks[0] // a body of one block has the block's digest
-	default:
-		if sum == nil {
-			sum = sha256.New()
+	if b.sha256.IsZero() && len(b.blocks) <= 1 {
+		b.sha256, b.dirty = block.Sum(nil), true
+		if len(b.blocks) == 1 {
+			b.sha256 = b.blocks[0] // a body of one block has the block's digest
 		}
-		buf := whole.Get().(*[block.Size]byte)
-		defer whole.Put(buf)
-		for i := next; i < len(blocks); i++ {
-			p := buf[:block.BlockLen(length, i)]
-			if err := b.readStored(blocks[i], p); err != nil || b.m.ctx.Err() != nil {
-				// Without the digest of the whole: nothing needs it yet. What was
-				// added to sum here can't be taken back.
-				b.mu.Lock()
-				b.sum, b.summed = nil, 0
-				b.mu.Unlock()
-				b.save()
-				return
-			}
-			sum.Write(p)
-		}
-		sum.Sum(d[:0])
 	}
-	b.mu.Lock()
-	b.sha256, b.sum, b.dirty = d, nil, true
 	b.mu.Unlock()
 	b.save()
+}
+
+// Whole returns the digest of the whole body, for somebody who asks for it. What is
+// stored is read for it once; zero says that not all of it is, or that somebody
+// else is at it.
+func (b *Body) Whole(ctx context.Context) (block.Digest, error) {
+	b.mu.Lock()
+	if !b.sha256.IsZero() || b.summing || !b.allStored() {
+		defer b.mu.Unlock()
+		return b.sha256, nil
+	}
+	b.summing = true
+	blocks, length := b.blocks, b.length
+	b.shared = true // blocks is read below without the lock
+	b.mu.Unlock()
+	d, err := b.sumOf(ctx, blocks, length)
+	b.mu.Lock()
+	b.summing = false
+	if err == nil {
+		b.sha256, b.dirty = d, true
+	}
+	b.mu.Unlock()
+	if err != nil {
+		return block.Digest{}, err
+	}
+	b.save()
+	return d, nil
+}
+
+// sumOf is the digest of what blocks are of.
+func (b *Body) sumOf(ctx context.Context, blocks []block.Digest, length int64) (d block.Digest, err error) {
+	sum := sha256.New()
+	buf := whole.Get().(*[block.Size]byte)
+	defer whole.Put(buf)
+	for i, name := range blocks {
+		if err := errors.Join(ctx.Err(), b.m.ctx.Err()); err != nil {
+			return d, err
+		}
+		p := buf[:block.BlockLen(length, i)]
+		if err := b.readStored(name, p); err != nil {
+			return d, err
+		}
+		sum.Write(p)
+	}
+	sum.Sum(d[:0])
+	return d, nil
 }

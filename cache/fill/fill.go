@@ -46,6 +46,7 @@ var (
 
 // Stream is an answer of a Source: bytes of the body from From on.
 type Stream struct {
+	// Body may be a Compared: then its blocks are not hashed once more.
 	Body io.ReadCloser
 	From int64
 	// To is where the stream ends, -1 if that is not known before it does.
@@ -57,6 +58,16 @@ type Stream struct {
 	// at 0: its bytes are compared with all that is held before any new one is
 	// believed.
 	Proven bool
+}
+
+// Compared is a stream's body whose blocks have been compared with their digests
+// before any of their bytes was given. The digest that it says becomes the name
+// under which a block is stored.
+type Compared interface {
+	// Digest is that of block i of the body (on the grid of block.Size from its
+	// beginning), if the byte that was read last is the block's last and all of it
+	// was compared. It is called between reads.
+	Digest(i int) (block.Digest, bool)
 }
 
 // Source opens parts of one version of a body.

@@ -1,7 +1,6 @@
 package fill
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -61,9 +60,12 @@ func (b *Body) put(i int) (block.Digest, error) {
 	}
 	pt := b.parts[i]
 	pt.read(0, p)
+	d := pt.digest
 	b.mu.Unlock()
 
-	d := block.Sum(p)
+	if d.IsZero() {
+		d = block.Sum(p)
+	}
 	b.mu.Lock()
 	if want, ok := b.expect[i]; ok {
 		if d != want {
@@ -106,7 +108,6 @@ func (b *Body) put(i int) (block.Digest, error) {
 		b.recent = b.recent[1:]
 	}
 	b.mu.Unlock()
-	b.addToSum(i, p)
 	return d, nil
 }
 
@@ -181,23 +182,4 @@ func (b *Body) clearHomeless() {
 
 func (b *Body) isHomeless(i int) bool {
 	return slices.ContainsFunc(b.homeless, func(h homeless) bool { return h.i == i })
-}
-
-// addToSum takes block i into the whole body's digest if it is its turn.
-func (b *Body) addToSum(i int, p []byte) {
-	b.mu.Lock()
-	if b.summed != i || b.summing || !b.sha256.IsZero() {
-		b.mu.Unlock()
-		return
-	}
-	if b.sum == nil {
-		b.sum = sha256.New()
-	}
-	b.summing = true
-	b.mu.Unlock()
-	b.sum.Write(p)
-	b.mu.Lock()
-	b.summing = false
-	b.summed++
-	b.mu.Unlock()
 }

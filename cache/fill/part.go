@@ -25,7 +25,19 @@ type part struct {
 	onDisk []block.Piece // in the store; offsets in the body
 	loaded bool          // onDisk is in memory too; must be so before bytes are added
 	stored bool          // the store has the whole block: kept for readers just behind
+	by     *segment      // the fetch that all its bytes came from; nil before the first
+	mixed  bool          // they came from several, or from the store
+	digest block.Digest  // of the block, if the fetch knew it
 	held   *atomic.Int64 // counts the chunks' bytes
+}
+
+// from takes note of the fetch that brings some of the part.
+func (pt *part) from(s *segment) {
+	if pt.by == nil && len(pt.have) == 0 && len(pt.onDisk) == 0 && !pt.mixed {
+		pt.by = s
+	} else if pt.by != s {
+		pt.by, pt.mixed = nil, true
+	}
 }
 
 // write puts p at off, which lies within the block.
@@ -76,5 +88,5 @@ func (pt *part) release() {
 			pt.chunks[i] = nil
 		}
 	}
-	pt.have = nil
+	pt.have, pt.by, pt.mixed, pt.digest = nil, nil, true, block.Digest{}
 }

@@ -33,6 +33,8 @@ type segment struct {
 	to     int64       // where it ends; endless if not known
 	proven bool
 
+	known Compared // what it reads from, if that knows what it gives
+
 	// The stored block that an unproven stream repeats now.
 	repeated *[block.Size]byte
 	repeats  int // its index; -1: none
@@ -149,6 +151,7 @@ func (b *Body) fetch(s *segment, st *Stream) error {
 	if err := b.adopt(s, st); err != nil {
 		return err
 	}
+	s.known, _ = st.Body.(Compared) //nolint:errcheck // nil if it is none
 	buf := make([]byte, readSize)
 	var line pace
 	for {

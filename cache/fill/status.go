@@ -9,7 +9,7 @@ func (b *Body) Length() int64 {
 	return b.length
 }
 
-// SHA256 is the digest of the whole body; zero until it is known.
+// SHA256 is the digest of the whole body; zero until it is known (see Whole).
 func (b *Body) SHA256() block.Digest {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -56,4 +56,45 @@ func (b *Body) Fetching() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.segs) > 0 || b.retrying
+}
+
+// Digest returns the digest and the length of block i, if the block is whole
+// and stored.
+func (b *Body) Digest(i int) (d block.Digest, length int, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i < 0 || i >= len(b.blocks) || b.blocks[i].IsZero() {
+		return block.Digest{}, 0, false
+	}
+	from, to := b.extent(i)
+	return b.blocks[i], int(to - from), true
+}
+
+// Source is what the body is fetched from.
+func (b *Body) Source() Source { return b.spec.Source }
+
+// Coming reports whether every byte of from..to (-1: to the end) is held, or is
+// on its way by a fetch that is under way.
+func (b *Body) Coming(from, to int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if to < 0 {
+		to = b.end()
+	}
+	for from < to {
+		if from = max(from, b.have.end(from)); from >= to {
+			break
+		}
+		next := from
+		for _, f := range b.flying(nil) {
+			if f.pos <= from {
+				next = max(next, f.to)
+			}
+		}
+		if next == from {
+			return false
+		}
+		from = next
+	}
+	return true
 }

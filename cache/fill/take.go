@@ -48,7 +48,9 @@ func (b *Body) takeSome(s *segment, p []byte) (n int64, done int, err error) {
 		return n, -1, err
 	}
 	n = b.have.next(s.pos, min(s.pos+int64(len(p)), to)) - s.pos
-	b.part(i).write(s.pos-from, p[:n])
+	pt := b.part(i)
+	pt.from(s)
+	pt.write(s.pos-from, p[:n])
 	b.have = b.have.add(s.pos, s.pos+n)
 	b.trouble, b.failures = time.Time{}, 0
 	for r := range b.readers {
@@ -57,10 +59,15 @@ func (b *Body) takeSome(s *segment, p []byte) (n int64, done int, err error) {
 		}
 	}
 	s.pos += n
-	if b.wholePart(i) {
-		return n, i, nil
+	if !b.wholePart(i) {
+		return n, -1, nil
 	}
-	return n, -1, nil
+	if pt.by == s && s.known != nil {
+		if d, ok := s.known.Digest(i); ok {
+			pt.digest = d
+		}
+	}
+	return n, i, nil
 }
 
 // wholePart reports whether all bytes of block i are in memory and it is not

@@ -18,6 +18,7 @@ const (
 	prefixOwner    = 's' // + segment (4, big endian) + ID → Key
 	prefixListed   = 'l' // + site + NUL + path → Key
 	prefixPin      = 'p' // + Key → sealed varint of the bytes it reserves
+	prefixProof    = 'v' // + ID → sealed proof
 )
 
 // pageBlocks is how many digests lie in one page of a manifest, so that a fill

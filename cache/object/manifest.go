@@ -125,7 +125,7 @@ func (s *Store) manifestChanges(o *Object, m block.Manifest) ([]Change, error) {
 		var changes []Change
 		if len(o.Inline) == 0 {
 			changes = s.forget(o)
-			changes = slices.DeleteFunc(changes, func(c Change) bool { return c.Key[0] == prefixListed })
+			changes = slices.DeleteFunc(changes, func(c Change) bool { return c.Key[0] != prefixManifest })
 		}
 		o.Inline = b
 		return changes, nil

@@ -53,6 +53,7 @@ const (
 	markExact  = 'u'
 	markPrefix = 'p'
 	markTag    = 't'
+	nameWhole  = 'n' // of names, which are no marks
 )
 
 // Marker makes marks. It is a value, and pure: whoever has the same key makes
@@ -77,8 +78,14 @@ func NewMarker(key []byte) (Marker, error) {
 // KeyID names the key without telling it.
 func (m Marker) KeyID() MarkKeyID { return m.id }
 
-// mac is the truncated HMAC of one name. The length keeps site and name apart.
+// mac is the truncated HMAC of one name.
 func (m Marker) mac(kind byte, site, name string) Mark {
+	sum := m.whole(kind, site, name)
+	return Mark(sum[:len(Mark{})])
+}
+
+// whole is the HMAC of one name. The length keeps site and name apart.
+func (m Marker) whole(kind byte, site, name string) (sum [sha256.Size]byte) {
 	h := hmac.New(sha256.New, m.key)
 	var head [5]byte
 	head[0] = kind
@@ -86,8 +93,8 @@ func (m Marker) mac(kind byte, site, name string) Mark {
 	h.Write(head[:])
 	h.Write([]byte(site))
 	h.Write([]byte(name))
-	var sum [sha256.Size]byte
-	return Mark(h.Sum(sum[:0])[:len(Mark{})])
+	h.Sum(sum[:0])
+	return sum
 }
 
 // Site is the mark of everything of a site.

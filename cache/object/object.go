@@ -121,6 +121,9 @@ type Object struct {
 	// with which key they were made. Records of earlier versions have none.
 	Marks   []byte    `cbor:"18,keyasint,omitempty"`
 	MarkKey MarkKeyID `cbor:"19,keyasint,omitempty"`
+	// Proven is the ResponseTime, in Unix seconds, at which the object was when its
+	// proof was kept; 0: there is none.
+	Proven int64 `cbor:"20,keyasint,omitempty"`
 }
 
 // Doubt says whether an object may be used as its fields say.

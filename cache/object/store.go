@@ -243,7 +243,7 @@ func (s *Store) Update(_ context.Context, o *Object) error {
 		}
 		// Since o was read a manifest may have been saved, or its blocks moved.
 		n, now := *o, set[i]
-		n.Inline, n.Length, n.Complete, n.Ring = now.Inline, now.Length, now.Complete, now.Ring
+		n.Inline, n.Length, n.Complete, n.Ring, n.Proven = now.Inline, now.Length, now.Complete, now.Ring, now.Proven
 		o = &n
 		set[i] = o
 		if i > 0 { // it was vouched for just now: newest first
@@ -313,6 +313,9 @@ func (s *Store) forget(o *Object) []Change {
 	}
 	if o.Lists != "" {
 		out = append(out, Change{Key: listedKey(o.Site, o.Lists), Delete: true})
+	}
+	if o.Proven != 0 {
+		out = append(out, Change{Key: proofKey(o.ID), Delete: true})
 	}
 	return out
 }

@@ -19,9 +19,22 @@ type pins struct {
 	mu    sync.Mutex
 	bytes map[object.Key]int64
 	total int64
+	// held are kept for as long as the process runs and somebody says so.
+	held      map[object.Key]int64
+	heldTotal int64
 }
 
+// has reports what is pinned or held.
 func (p *pins) has(k object.Key) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, pinned := p.bytes[k]
+	_, held := p.held[k]
+	return pinned || held
+}
+
+// pinned reports what is pinned.
+func (p *pins) pinned(k object.Key) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, ok := p.bytes[k]
@@ -31,7 +44,7 @@ func (p *pins) has(k object.Key) bool {
 func (p *pins) reserved() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.total
+	return p.total + p.heldTotal
 }
 
 func (s *Storage) loadPins() error {
@@ -56,7 +69,7 @@ func (s *Storage) Pin(k object.Key, size int64) error {
 	defer s.pins.editing.Unlock()
 	s.pins.mu.Lock()
 	before, pinned := s.pins.bytes[k]
-	total := s.pins.total - before + size
+	total := s.pins.total + s.pins.heldTotal - before + size
 	s.pins.mu.Unlock()
 	if pinned && before == size {
 		return nil
@@ -77,7 +90,7 @@ func (s *Storage) Pin(k object.Key, size int64) error {
 func (s *Storage) Unpin(k object.Key) error {
 	s.pins.editing.Lock()
 	defer s.pins.editing.Unlock()
-	if !s.pins.has(k) {
+	if !s.pins.pinned(k) {
 		return nil
 	}
 	if err := s.objects.RemovePin(k); err != nil {
@@ -91,7 +104,45 @@ func (s *Storage) Unpin(k object.Key) error {
 }
 
 // Pinned reports whether what k names is pinned.
-func (s *Storage) Pinned(k object.Key) bool { return s.pins.has(k) }
+func (s *Storage) Pinned(k object.Key) bool { return s.pins.pinned(k) }
+
+// Holding is what is held, stored already or not, and how long it is in bytes.
+type Holding struct {
+	Key   object.Key
+	Bytes int64
+}
+
+// Hold keeps objects from being evicted, in the room that pins leave, until Hold
+// is called again; what was held before and is not among them may go. Unlike Pin
+// it is forgotten with the process. It returns those for which there is no room:
+// the first ones go first, and what is pinned anyway takes none.
+func (s *Storage) Hold(all []Holding) (left []Holding) {
+	s.pins.editing.Lock()
+	defer s.pins.editing.Unlock()
+	held, total, most := make(map[object.Key]int64, len(all)), int64(0), s.pinBudget()
+	s.pins.mu.Lock()
+	defer s.pins.mu.Unlock()
+	for _, one := range all {
+		size := max(0, one.Bytes)
+		if _, pinned := s.pins.bytes[one.Key]; pinned {
+			size = 0
+		}
+		if _, twice := held[one.Key]; twice {
+			continue
+		}
+		if size > most-s.pins.total-total {
+			left = append(left, one)
+			continue
+		}
+		held[one.Key] = size
+		total += size
+	}
+	s.pins.held, s.pins.heldTotal = held, total
+	return left
+}
+
+// Room is how many bytes may be pinned or held beside what is.
+func (s *Storage) Room() int64 { return max(0, s.pinBudget()-s.pins.reserved()) }
 
 // PinnedKeys lists what is pinned, in no order.
 func (s *Storage) PinnedKeys() []object.Key {

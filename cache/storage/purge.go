@@ -138,6 +138,9 @@ func (s *Storage) Purge(ctx context.Context, specs []PurgeSpec) (removed int, er
 	return removed, nil
 }
 
+// Purged reports whether a purge in force means o: what may not be stored for it.
+func (s *Storage) Purged(o *object.Object) bool { return s.ledger.forbids(o) }
+
 // PurgeEpoch counts the purges for a site: what was looked up or begun in an
 // earlier epoch is not for those who ask in a later one.
 func (s *Storage) PurgeEpoch(site string) uint64 { return s.ledger.epoch(site) }

@@ -316,6 +316,49 @@ func TestPinsAreKeptAndBounded(t *testing.T) {
 	}
 }
 
+func TestWhatIsHeldStaysForAsLong(t *testing.T) {
+	t.Parallel()
+	const budget = 48 * mib
+	d := open(t, t.TempDir(), budget)
+	_, _, most := d.PinUsage()
+	hold := func(name string, n int64) storage.Holding { return storage.Holding{Key: d.key(name), Bytes: n} }
+	if err := d.Pin(d.key("pinned"), 3*mib); err != nil {
+		t.Fatal(err)
+	}
+	room := d.Room()
+	if room != most-3*mib {
+		t.Errorf("there is room for %d of %d", room, most)
+	}
+	left := d.Hold([]storage.Holding{hold("kept", 3*mib), hold("pinned", most), hold("large", most), hold("kept", most), hold("small", 1)})
+	if len(left) != 1 || left[0].Key != d.key("large") || d.Room() != room-3*mib-1 {
+		t.Errorf("no room for %v; %d of %d is left", left, d.Room(), room)
+	}
+	if err := d.Pin(d.key("more"), d.Room()+1); !errors.Is(err, storage.ErrPinsFull) {
+		t.Errorf("what is held leaves pins all room: %v", err)
+	}
+	if d.Pinned(d.key("kept")) || len(d.PinnedKeys()) != 1 {
+		t.Error("what is held is pinned")
+	}
+	d.put("kept", 3*mib)
+	d.settle()
+	if !testing.Short() {
+		for i := range 26 { // more than the budget
+			d.put(fmt.Sprint("film", i), 3*mib)
+		}
+		d.settle()
+		asked := 0
+		if o := d.stored("kept"); o == nil || !d.read(o, source{data: content("kept", 3*mib), asked: &asked}) || asked > 0 {
+			t.Error("what is held is gone")
+		}
+	}
+	if d.Hold(nil); d.Room() != room {
+		t.Errorf("there is room for %d of %d", d.Room(), room)
+	}
+	if err := d.Unpin(d.key("pinned")); err != nil || d.Room() != most {
+		t.Errorf("%d of %d, %v", d.Room(), most, err)
+	}
+}
+
 func FuzzLedger(f *testing.F) {
 	dir := f.TempDir()
 	s, err := storage.Open(storage.DefaultConfig(dir, 96*mib), slog.New(slog.DiscardHandler), prometheus.NewRegistry())

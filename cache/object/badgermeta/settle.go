@@ -22,14 +22,20 @@ import (
 // for them must be there first, and nobody may be told that all is well, nor
 // may we take room ourselves, until it is over.
 const (
-	settleWait  = 20 * time.Second // on a disk that writes half a MiB a second
-	settleQuiet = 500 * time.Millisecond
-	settlePoll  = 10 * time.Millisecond
+	settleWait = 20 * time.Second // on a disk that writes half a MiB a second
+	settlePoll = 5 * time.Millisecond
+	// mostMerged bounds what is compacted without a limit of time: no more than is
+	// written within settleWait.
+	mostMerged = 8 << 20
 )
 
 // settle waits for what a Badger that was just opened does by itself. That is so
 // with plenty of room too: a compaction that meets a damaged table ends the
 // process, and now it reads what has just been checked.
+//
+// Badger's compactors rest for up to a second before they begin, and a device
+// would wait for them. What is left of a school's usual life is small, so it is
+// compacted here and now.
 func settle(cfg Config, db *badger.DB, compacts bool, log *slog.Logger) error {
 	mem, err := newestMem(cfg.Dir)
 	if err != nil {
@@ -37,6 +43,11 @@ func settle(cfg Config, db *badger.DB, compacts bool, log *slog.Logger) error {
 	}
 	wait := cmp.Or(cfg.wait, settleWait)
 	done := waitFlushed(cfg.Dir, mem, wait)
+	if done && compacts && mergeable(db) {
+		if err := db.Flatten(1); err != nil {
+			log.Warn("the metadata could not be compacted at once, and are later", "err", err)
+		}
+	}
 	if done && compacts {
 		done = waitCompacted(cfg.Dir, db, wait)
 	}
@@ -50,7 +61,7 @@ func settle(cfg Config, db *badger.DB, compacts bool, log *slog.Logger) error {
 type layout struct {
 	zero   int   // tables of level 0
 	all    int64 // bytes of all tables
-	filled bool  // a level between the first and the last has its fill
+	filled bool  // a level between the first and the last has its fill, or is being emptied
 }
 
 func (l layout) due() bool { return l.zero >= levelZero || l.filled }
@@ -70,9 +81,23 @@ func layoutOf(db *badger.DB) (l layout) {
 		if level.Level == 0 {
 			l.zero = level.NumTables
 		}
-		l.filled = l.filled || level.Level > 0 && level.Score >= 1
+		// By its size, since its score leaves out what is being compacted now.
+		l.filled = l.filled || level.Level > 0 && level.Level < lastLevel && level.Size >= level.TargetSize
 	}
 	return l
+}
+
+// mergeable reports whether all there is lies in level 0 and the one that it is
+// compacted into, and is little: then Flatten does what is due and no more.
+func mergeable(db *badger.DB) bool {
+	var all int64
+	for _, level := range db.Levels() {
+		if level.Size > 0 && level.Level > 0 && !level.IsBaseLevel {
+			return false
+		}
+		all += level.Size
+	}
+	return all <= mostMerged
 }
 
 // layoutIn is the layout of the store in dir before it is opened. What MANIFEST
@@ -196,24 +221,18 @@ func waitFlushed(dir string, mem uint64, wait time.Duration) bool {
 }
 
 // waitCompacted waits until what is due is compacted, and reports whether it
-// was in time. A level that is being compacted does not count as full, and no
-// file of it may be there yet: so only some time without a sign of it tells.
+// was in time. What is being compacted counts as due until its tables have
+// left their level, and what comes after that as soon as they are in the next,
+// so there is no moment in between.
 func waitCompacted(dir string, db *badger.DB, wait time.Duration) bool {
 	tick := time.NewTicker(settlePoll)
 	defer tick.Stop()
-	end := time.Now().Add(wait)
-	for quiet := time.Now(); ; <-tick.C {
-		now := time.Now()
-		if compacting(dir, db) {
-			quiet = now
-		}
-		switch {
-		case now.Sub(quiet) >= settleQuiet:
-			return true
-		case now.After(end):
+	for end := time.Now().Add(wait); compacting(dir, db); <-tick.C {
+		if time.Now().After(end) {
 			return false
 		}
 	}
+	return true
 }
 
 // compacting reports whether there is a sign of a compaction, or of one to come.

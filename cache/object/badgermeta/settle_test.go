@@ -176,6 +176,35 @@ func TestOpenReturnsWhenAllIsWritten(t *testing.T) {
 	}
 }
 
+// TestALittleIsMergedAtOnce: nobody waits for the turn of Badger's compactors,
+// which would have left the second of two tables that don't touch.
+func TestALittleIsMergedAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	const tables = levelZero + 1 // the first is merged, by Badger itself
+	for n := range tables {
+		s := mustOpen(t, dir)
+		if err := s.Write([]object.Change{{Key: num('k', n), Value: noise(500, n)}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, compacts, err := openNeed(dir); err != nil || !compacts {
+		t.Fatalf("there is nothing to compact: %v", err)
+	}
+	s := mustOpen(t, dir)
+	defer s.Close()
+	if l := layoutOf(s.db); l.zero != 0 || l.all == 0 || l.due() || writing(dir, s.db) {
+		t.Errorf("something is left to be compacted: %+v", l)
+	}
+	for n := range tables {
+		if got, err := s.Get(num('k', n)); err != nil || !bytes.Equal(got, noise(500, n)) {
+			t.Errorf("record %d is not what was written: %v", n, err)
+		}
+	}
+}
+
 // A compaction that a table sets off is asked for with it, whether the tables
 // are seen in MANIFEST or in the open store.
 func TestRoomForACompactionIsMeasured(t *testing.T) {
