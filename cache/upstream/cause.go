@@ -22,6 +22,7 @@ const (
 	CauseDNS         Cause = "dns"          // the name does not resolve
 	CauseTLS         Cause = "tls"          // the handshake fails or the certificate is not good
 	CauseServerError Cause = "server_error" // 502, 503, 504, or no HTTP at all
+	CausePrivate     Cause = "private"      // the name leads to private addresses only, which are not connected to
 )
 
 var (
@@ -41,7 +42,7 @@ var (
 // ErrLineDown, and unwraps to Err where there is one.
 type LineError struct {
 	Cause Cause
-	Err   error // what was seen on the network; nil if another request saw it
+	Err   error // what was seen on the network by this request or another; nil if a probe saw it
 }
 
 func (e *LineError) Error() string {
@@ -65,6 +66,9 @@ func (e *LineError) Unwrap() []error {
 func causeOf(err error) Cause {
 	if le, ok := errors.AsType[*LineError](err); ok {
 		return le.Cause
+	}
+	if _, ok := errors.AsType[*PrivateError](err); ok {
+		return CausePrivate
 	}
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return CauseDNS

@@ -46,6 +46,31 @@ type Config struct {
 	// long although the line answers probes.
 	HeaderTimeout time.Duration `toml:"header_timeout"`
 
+	// MaxFetches bounds the fetches under way at once; 0 sets no bound. Those
+	// that last longer than five seconds, which are downloads or long polls, are
+	// counted apart: there may be four times as many. Requests that are passed
+	// through are not counted.
+	MaxFetches int `toml:"max_fetches"`
+
+	// FetchesPerMinute bounds the fetches sent in any minute, half of which may
+	// go at once; 0 sets no bound. Requests that are passed through are not
+	// counted.
+	FetchesPerMinute int `toml:"fetches_per_minute"`
+
+	// MaxWait is how long a fetch may wait for its turn, or for the end of a
+	// pause that the site has asked for. One that would wait longer fails with
+	// ErrBusy.
+	MaxWait time.Duration `toml:"max_wait"`
+
+	// PrivateAddresses lets the site's name lead to addresses that are not of
+	// the Internet: private, loopback, link-local and the like. It is not needed
+	// where URL holds such an address itself, or localhost.
+	PrivateAddresses bool `toml:"private_addresses"`
+
+	// Forwarded is what the site is told about where requests come from:
+	// ForwardedNone or ForwardedBox. It is never told who asks.
+	Forwarded string `toml:"forwarded"`
+
 	// MaxConnsPerHost bounds the connections to the origin; 0 sets no bound.
 	MaxConnsPerHost int `toml:"max_conns_per_host"`
 
@@ -53,6 +78,12 @@ type Config struct {
 	// beside the system's; empty trusts the system's only.
 	RootCAFile string `toml:"root_ca_file"`
 }
+
+// The values of Config.Forwarded.
+const (
+	ForwardedNone = "none" // nothing
+	ForwardedBox  = "box"  // that a box asks: the same word for all (RFC 7239 §6.3)
+)
 
 // DefaultConfig finds a dead line within two seconds: SilenceAfter and
 // ProbeTimeout add up to 1.9.
@@ -66,6 +97,9 @@ func DefaultConfig() Config {
 		ProbeEveryMax:  5 * time.Second,
 		BodyStall:      30 * time.Second,
 		HeaderTimeout:  60 * time.Second,
+		MaxFetches:     32,
+		MaxWait:        10 * time.Second,
+		Forwarded:      ForwardedNone,
 	}
 }
 
@@ -85,6 +119,9 @@ func (c Config) Validate() error {
 		}
 		if c.URL.Hostname() == "" {
 			add("url: has no host")
+		}
+		if oddAddress(c.URL.Hostname()) {
+			add("url: host %q is neither a name nor an address: write the address in full, like 192.0.2.7", c.URL.Hostname())
 		}
 		if c.URL.User != nil || c.URL.RawQuery != "" || c.URL.Fragment != "" || c.URL.Opaque != "" {
 			add("url: may hold a scheme, a host and a path only")
@@ -119,6 +156,18 @@ func (c Config) Validate() error {
 	}
 	if c.MaxConnsPerHost < 0 {
 		add("max_conns_per_host: must not be negative")
+	}
+	if c.MaxFetches < 0 {
+		add("max_fetches: must not be negative: write 0 for no bound")
+	}
+	if c.FetchesPerMinute < 0 {
+		add("fetches_per_minute: must not be negative: write 0 for no bound")
+	}
+	if c.MaxWait < 0 {
+		add("max_wait: must not be negative")
+	}
+	if c.Forwarded != ForwardedNone && c.Forwarded != ForwardedBox {
+		add("forwarded: %q is unknown: write %q or %q", c.Forwarded, ForwardedNone, ForwardedBox)
 	}
 	return errors.Join(errs...)
 }

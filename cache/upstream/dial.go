@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"sync/atomic"
 	"time"
@@ -19,7 +19,7 @@ const redialAfter = 25 * time.Millisecond
 
 func (u *Upstream) newTransport(dial dialFunc) *http.Transport {
 	return &http.Transport{
-		Proxy:                  u.proxy,
+		Proxy:                  http.ProxyURL(u.proxy),
 		OnProxyConnectResponse: proxyAnswered,
 		DialContext:            dial,
 		TLSClientConfig:        u.tls.Clone(), // a transport writes its protocols into it
@@ -69,7 +69,10 @@ func (u *Upstream) dialObserved(ctx context.Context, network, addr string) (net.
 	if cause == "" {
 		return nil, err // the request that it fails will raise the doubt
 	}
-	u.observe(event{kind: evDialFailed, cause: cause, started: started})
+	if cause == CausePrivate && u.State().Cause != cause {
+		u.log.WarnContext(ctx, "site not connected to", "err", err)
+	}
+	u.observe(event{kind: evDialFailed, cause: cause, err: err, started: started})
 	return nil, &LineError{Cause: cause, Err: err}
 }
 
@@ -79,7 +82,7 @@ func (u *Upstream) dialTwice(ctx context.Context, network, addr string) (net.Con
 	ctx, cancel := context.WithTimeout(ctx, u.cfg.ConnectTimeout)
 	defer cancel()
 	c, err := u.dial(ctx, network, addr)
-	if err != nil && ctx.Err() == nil && !ownFault(err) {
+	if _, refused := errors.AsType[*PrivateError](err); err != nil && ctx.Err() == nil && !ownFault(err) && !refused {
 		pause := time.NewTimer(redialAfter)
 		defer pause.Stop()
 		select {
@@ -92,20 +95,6 @@ func (u *Upstream) dialTwice(ctx context.Context, network, addr string) (net.Con
 		return nil, err
 	}
 	return &conn{Conn: c, meter: &u.meter}, nil
-}
-
-// connectError is a proxy's refusal to open a tunnel.
-type connectError struct{ status int }
-
-func (e *connectError) Error() string {
-	return fmt.Sprintf("proxy answered CONNECT with status %d", e.status)
-}
-
-func proxyAnswered(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
-	if res.StatusCode == http.StatusOK {
-		return nil
-	}
-	return &connectError{status: res.StatusCode}
 }
 
 // meter counts what passes over all of a site's connections.

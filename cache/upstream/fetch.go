@@ -20,17 +20,26 @@ import (
 // spare the wait). Reads of the body fail in the same way, but only those that
 // have waited for SilenceAfter: while bytes flow, they flow. A fetch that an
 // origin in good health leaves waiting fails with ErrStalled after
-// HeaderTimeout or BodyStall. Any other error concerns this request alone.
+// HeaderTimeout or BodyStall. One that would have to wait for longer than
+// MaxWait, since enough is asked of the site or since the site has asked for a
+// pause, fails with ErrBusy before anything is sent. Any other error concerns
+// this request alone.
 //
 // The caller closes the body, and checks its length: a body that ends early
 // is an error only where HTTP can tell.
 func (u *Upstream) Fetch(req *http.Request) (*http.Response, error) {
-	if err := u.checked(req); err != nil {
+	if err := u.checked(req, u.metrics.fetches); err != nil {
 		return nil, err
 	}
 	parent := req.Context()
 	ctx, cancel := context.WithCancelCause(parent)
-	w := u.watch(cancel)
+	w, err := u.watch(parent, cancel)
+	if err != nil {
+		cancel(nil)
+		result, err := u.failed(parent, parent, err)
+		u.metrics.fetches[result].Inc()
+		return nil, fmt.Errorf("upstream %s: %w", u.cfg.Name, err)
+	}
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// An interim answer (RFC 9110 §15.2) proves the line as well as a final one.
 		Got1xxResponse: func(int, textproto.MIMEHeader) error {
@@ -39,17 +48,17 @@ func (u *Upstream) Fetch(req *http.Request) (*http.Response, error) {
 			return nil
 		},
 	})
-	resp, err := u.currentTransport().RoundTrip(req.WithContext(traced))
+	resp, err := u.send(u.currentTransport(), req.WithContext(traced))
 	if err != nil {
 		w.end()
 		result, err := u.failed(parent, ctx, err)
 		cancel(nil)
-		u.metrics.requests.WithLabelValues(result).Inc()
+		u.metrics.fetches[result].Inc()
 		return nil, fmt.Errorf("upstream %s: %w", u.cfg.Name, err)
 	}
 	w.resume()
 	w.inBody.Store(true)
-	u.answered(resp.StatusCode)
+	u.metrics.fetches[u.answered(resp)].Inc()
 	resp.Request = req
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
@@ -64,20 +73,21 @@ func (u *Upstream) Fetch(req *http.Request) (*http.Response, error) {
 }
 
 // RoundTrip passes a request through and observes its outcome: it makes the
-// line known to be down, or up, but never ends the request itself. Errors of
-// dials match ErrLineDown.
+// line known to be down, or up, but never ends the request itself, and never has it
+// wait for others. Errors of dials match ErrLineDown.
 func (u *Upstream) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := u.checked(req); err != nil {
+	if err := u.checked(req, u.metrics.passes); err != nil {
 		return nil, err
 	}
 	ctx := req.Context()
-	resp, err := u.currentTransport().RoundTrip(req)
+	resp, err := u.send(u.currentTransport(), req)
 	if err != nil {
 		result, err := u.failed(ctx, ctx, err)
-		u.metrics.requests.WithLabelValues(result).Inc()
+		u.metrics.passes[result].Inc()
 		return nil, fmt.Errorf("upstream %s: %w", u.cfg.Name, err)
 	}
-	u.answered(resp.StatusCode)
+	u.metrics.passes[u.answered(resp)].Inc()
+	resp.Request = req
 	// An upgraded connection's body is also a writer, and must stay one.
 	if resp.StatusCode != http.StatusSwitchingProtocols && resp.Body != http.NoBody {
 		resp.Body = &passed{ReadCloser: resp.Body, u: u, ctx: ctx}
@@ -109,14 +119,33 @@ func gatewayError(status int) bool {
 		status == http.StatusGatewayTimeout
 }
 
-func (u *Upstream) answered(status int) {
-	if gatewayError(status) {
+// send sends one request by t, or through a tunnel where only that will do.
+func (u *Upstream) send(t *http.Transport, req *http.Request) (*http.Response, error) {
+	if u.cfg.Forwarded == ForwardedBox {
+		req = req.WithContext(req.Context()) // the caller's is not ours to change
+		req.Header = req.Header.Clone()
+		req.Header.Set("Forwarded", "for=_preau")
+	}
+	if u.tunnels(req) {
+		t = u.tunnel
+	}
+	resp, err := t.RoundTrip(req)
+	if err == nil && u.proxy != nil && resp.StatusCode == http.StatusProxyAuthRequired {
+		_ = resp.Body.Close() // the proxy's, not the site's
+		return nil, &connectError{status: resp.StatusCode}
+	}
+	return resp, err
+}
+
+// answered takes note of what an answer says about the line and the site.
+func (u *Upstream) answered(resp *http.Response) (result string) {
+	u.heed(resp)
+	if gatewayError(resp.StatusCode) {
 		u.observe(event{kind: evDoubt})
-		u.metrics.requests.WithLabelValues(resultGatewayError).Inc()
-		return
+		return resultGatewayError
 	}
 	u.observe(event{kind: evAnswered})
-	u.metrics.requests.WithLabelValues(resultAnswered).Inc()
+	return resultAnswered
 }
 
 // failed sorts the error of a request or of its body and raises a doubt about
@@ -135,9 +164,14 @@ func (u *Upstream) failed(parent, ctx context.Context, err error) (result string
 	switch {
 	case errors.Is(err, ErrLineDown):
 		return resultLineDown, err
+	case errors.Is(err, ErrBusy):
+		return resultBusy, err
 	case parent.Err() != nil:
 		return resultCanceled, err
 	case ownFault(err), errors.Is(err, http.ErrBodyReadAfterClose):
+		return resultError, err
+	}
+	if ce, ok := errors.AsType[*connectError](err); ok && ce.tunnel {
 		return resultError, err
 	}
 	u.observe(event{kind: evDoubt})

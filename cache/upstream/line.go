@@ -8,6 +8,10 @@ type State struct {
 	Cause  Cause     // why it is down; empty while it is up
 	Since  time.Time // when it came up or went down
 	LastOK time.Time // when the origin last gave a real answer; zero if never
+
+	// BusyUntil is how long the site wants to be left alone (Retry-After), the
+	// line being up or down; zero if it does not.
+	BusyUntil time.Time
 }
 
 // How far probes that ask about an up line keep from each other. A fetch that
@@ -24,7 +28,7 @@ const (
 	evAnswered     eventKind = iota // a response header that proves the line
 	evSilent                        // a fetch waits too long for its next byte
 	evDoubt                         // a request was cut, or answered 502, 503 or 504
-	evDialFailed                    // cause, started, lastByte
+	evDialFailed                    // cause, err, started, lastByte
 	evProbeStarted                  //
 	evProbeUp                       //
 	evProbeDown                     // cause
@@ -35,6 +39,7 @@ const (
 type event struct {
 	kind     eventKind
 	cause    Cause
+	err      error     // of the dial: what those are told whom it takes the line from
 	started  time.Time // when the dial began
 	lastByte time.Time // when any connection last received anything
 	jitter   float64   // [0, 1), spreads the probes of many boxes
@@ -63,6 +68,7 @@ type line struct {
 	probeEnd  time.Time
 	probeAt   time.Time // when the next probe is due; zero: none
 	failures  int
+	quiet     time.Time // no background probe of a line that is down before then
 }
 
 func newLine(now time.Time, first, most time.Duration) line {
@@ -167,6 +173,9 @@ func (l *line) schedule(now time.Time, jitter float64) {
 		return
 	}
 	l.probeAt = now.Add(backoff(l.first, l.max, l.failures, jitter))
+	if l.quiet.After(l.probeAt) {
+		l.probeAt = l.quiet
+	}
 	l.failures++
 }
 

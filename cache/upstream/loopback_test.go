@@ -23,18 +23,18 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func mustURL(t *testing.T, s string) *url.URL {
-	t.Helper()
+func mustURL(tb testing.TB, s string) *url.URL {
+	tb.Helper()
 	u, err := url.Parse(s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return u
 }
 
 func mustNew(t *testing.T, cfg Config, dial dialFunc) *Upstream {
 	t.Helper()
-	u, err := newUpstream(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), dial)
+	u, err := newUpstream(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), nil, dial)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestAProxyThatCannotReachTheOriginIsAnOutage(t *testing.T) {
 			cfg := patient()
 			cfg.Name, cfg.URL = "library", mustURL(t, "https://library.example")
 			u := mustNew(t, cfg, (&net.Dialer{}).DialContext)
-			u.proxy = http.ProxyURL(mustURL(t, proxy.URL))
+			u.proxy = mustURL(t, proxy.URL)
 			u.transport = u.newTransport(u.dialObserved)
 			run(t, u)
 			down := u.Down()

@@ -118,7 +118,7 @@ func start(t *testing.T, o *origin, change ...func(*Config)) *Upstream {
 	for _, f := range change {
 		f(&cfg)
 	}
-	u, err := newUpstream(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), o.dial)
+	u, err := newUpstream(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), nil, o.dial)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,10 +89,11 @@ func (u *Upstream) probeOnce(ctx context.Context, t *http.Transport) (status int
 		return 0, err
 	}
 	req.Header.Set("User-Agent", "preau-probe")
-	resp, err := t.RoundTrip(req)
+	resp, err := u.send(t, req)
 	if err != nil {
 		return 0, err
 	}
+	u.heed(resp)
 	return resp.StatusCode, resp.Body.Close()
 }
 

@@ -45,14 +45,14 @@ func (u *Upstream) URL(escapedPath, rawQuery string) *url.URL {
 
 // checked refuses requests that would leave the site. It closes the body of
 // those, as a RoundTripper must.
-func (u *Upstream) checked(req *http.Request) error {
+func (u *Upstream) checked(req *http.Request, kinds counters) error {
 	if req.URL != nil && req.URL.Scheme == u.base.Scheme && hostPort(req.URL) == hostPort(u.base) {
 		return nil
 	}
 	if req.Body != nil {
 		_ = req.Body.Close() // the request is refused whatever its body says
 	}
-	u.metrics.requests.WithLabelValues(resultError).Inc()
+	kinds[resultError].Inc()
 	return fmt.Errorf("upstream %s: %w", u.cfg.Name, ErrForeign)
 }
 

@@ -15,16 +15,29 @@
 // outcomes are observed, but long polls, event streams, upgrades and slow
 // answers are never cut.
 //
+// The platforms are spared: so many fetches go at once and in a minute, the
+// others wait their turn, and while a site asks for a pause (Retry-After) none
+// goes at all; what would wait too long fails with ErrBusy, so that a stored
+// copy can stand in. Requests that are passed through wait for nobody.
+//
+// A box is no way round a filter and none into the school's network. It talks
+// to no host but the site's own, as the school's resolver names it, or to the
+// proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, which also carries
+// upgraded connections. Where a site's name leads to private addresses they are
+// not connected to unless the operator says so.
+//
 // The package does not decide what to do about a line that is down, does not
-// rewrite requests, follows no redirect, repeats no request, decompresses
-// nothing, and talks to no host but the site's own (or the proxy that
-// HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, as the school's filter demands).
+// rewrite requests (but for Config.Forwarded), follows no redirect, repeats no
+// request, and decompresses nothing.
 //
 // Metrics, all with the label site:
 //
 //	preau_upstream_received_bytes_total        bytes read from the origin's connections, TLS and probes included
 //	preau_upstream_sent_bytes_total            bytes written to them
-//	preau_upstream_requests_total{result}      answered, gateway_error, line_down, stalled, cut, canceled, error
+//	preau_upstream_requests_total{kind,result} fetch, pass; answered, gateway_error, line_down, stalled, cut, canceled, busy, error
+//	preau_upstream_fetches                     fetches under way
+//	preau_upstream_fetches_waiting             fetches that wait for their turn
+//	preau_upstream_busy_seconds                how long the site wants to be left alone yet
 //	preau_upstream_broken_bodies_total{result} line_down, stalled, cut: fetches broken after their header
 //	preau_upstream_probes_total{result}        up, down, unclear
 //	preau_upstream_outages_total               how often the line went down
@@ -57,12 +70,15 @@ type Upstream struct {
 	meter   meter
 	tls     *tls.Config
 	dial    dialFunc
-	proxy   func(*http.Request) (*url.URL, error)
+	proxy   *url.URL        // nil: none
+	tunnel  *http.Transport // of upgrades that need one
 	running atomic.Bool
 	kick    chan struct{} // tells Run to look at line.probeAt again
 
 	mu        sync.Mutex
 	line      line
+	gate      gate
+	turns     *time.Timer // lets the next fetch out; nil until one has waited
 	up, down  chan struct{}
 	watches   map[*watch]struct{}
 	transport *http.Transport
@@ -74,11 +90,24 @@ type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 // New checks cfg and registers metrics; it connects to nothing. The line counts
 // as up until something shows the contrary.
 func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Upstream, error) {
-	dialer := &net.Dialer{KeepAlive: 15 * time.Second}
-	return newUpstream(cfg, log, reg, dialer.DialContext)
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("upstream %s config: %w", cfg.Name, err)
+	}
+	proxy, err := proxyFor(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %s: %w", cfg.Name, err)
+	}
+	dialer := net.Dialer{KeepAlive: 15 * time.Second}
+	if proxy != nil {
+		// It is the proxy that resolves the site's name and judges it; where the
+		// proxy is, the operator has said.
+		log.Info("site is reached through a proxy", "part", "upstream", "site", cfg.Name, "proxy", proxy.Host)
+		return newUpstream(cfg, log, reg, proxy, dialer.DialContext)
+	}
+	return newUpstream(cfg, log, reg, nil, newGuard(cfg, dialer).dial)
 }
 
-func newUpstream(cfg Config, log *slog.Logger, reg prometheus.Registerer, dial dialFunc) (*Upstream, error) {
+func newUpstream(cfg Config, log *slog.Logger, reg prometheus.Registerer, proxy *url.URL, dial dialFunc) (*Upstream, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("upstream %s config: %w", cfg.Name, err)
 	}
@@ -94,15 +123,17 @@ func newUpstream(cfg Config, log *slog.Logger, reg prometheus.Registerer, dial d
 		meter:   meter{epoch: now},
 		tls:     tlsConfig,
 		dial:    dial,
-		proxy:   http.ProxyFromEnvironment,
+		proxy:   proxy,
 		kick:    make(chan struct{}, 1),
 		line:    newLine(now, cfg.ProbeEvery, cfg.ProbeEveryMax),
+		gate:    gate{most: cfg.MaxFetches, pace: newPace(cfg.FetchesPerMinute), wait: int64(cfg.MaxWait)},
 		up:      make(chan struct{}),
 		down:    make(chan struct{}),
 		watches: make(map[*watch]struct{}),
 	}
 	close(u.up)
 	u.transport = u.newTransport(u.dialObserved)
+	u.tunnel = u.newTunnel()
 	if u.metrics, err = newMetrics(u, reg); err != nil {
 		return nil, fmt.Errorf("upstream %s metrics: %w", cfg.Name, err)
 	}
@@ -141,7 +172,11 @@ func (u *Upstream) Run(ctx context.Context) error {
 func (u *Upstream) State() State {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.line.state
+	st := u.line.state
+	if u.gate.quiet > u.meter.now() {
+		st.BusyUntil = u.meter.epoch.Add(time.Duration(u.gate.quiet))
+	}
+	return st
 }
 
 // Down returns a channel that is closed when the line goes down, or is closed
@@ -190,6 +225,7 @@ func (u *Upstream) observe(ev event) {
 		close(u.down)
 		u.up = make(chan struct{})
 		broken = u.waiting(now, true)
+		u.gate.dismiss(&LineError{Cause: state.Cause, Err: ev.err})
 		if state.Cause != CauseServerError {
 			// Pooled connections may have died with the line without a word.
 			// None of them is used again; what runs on them runs on.
@@ -207,7 +243,7 @@ func (u *Upstream) observe(ev event) {
 	u.mu.Unlock()
 
 	for _, w := range broken {
-		w.cancel(&LineError{Cause: state.Cause})
+		w.cancel(&LineError{Cause: state.Cause, Err: ev.err})
 	}
 	for _, t := range stale {
 		t.CloseIdleConnections()

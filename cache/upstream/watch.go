@@ -56,27 +56,59 @@ type watch struct {
 	u        *Upstream
 	cancel   context.CancelCauseFunc
 	begun    int64        // on the meter's clock, as are the others
+	long     bool         // counts as a long fetch; guarded by u.mu
 	since    atomic.Int64 // waiting for a byte since then; -1: nobody waits
 	inBody   atomic.Bool
 	patience *patience
 }
 
-func (u *Upstream) watch(cancel context.CancelCauseFunc) *watch {
-	w := &watch{u: u, cancel: cancel, begun: u.meter.now()}
-	w.since.Store(w.begun)
+// watch begins to look after a fetch when it is its turn.
+func (u *Upstream) watch(ctx context.Context, cancel context.CancelCauseFunc) (*watch, error) {
+	w := &watch{u: u, cancel: cancel}
 	u.mu.Lock()
+	if enters := u.gate.enter(w.begin()); !enters {
+		u.mu.Unlock()
+		if err := u.wait(ctx); err != nil {
+			return nil, err
+		}
+		u.mu.Lock()
+		w.begin()
+	}
 	u.watches[w] = struct{}{}
 	u.mu.Unlock()
 	w.patience = newPatience(u.cfg.SilenceAfter, w.tick)
-	return w
+	return w, nil
+}
+
+func (w *watch) begin() int64 {
+	w.begun = w.u.meter.now()
+	w.since.Store(w.begun)
+	return w.begun
 }
 
 // end may be called more than once.
 func (w *watch) end() {
 	w.patience.stop()
 	w.u.mu.Lock()
+	defer w.u.mu.Unlock()
+	if _, on := w.u.watches[w]; !on {
+		return
+	}
 	delete(w.u.watches, w)
-	w.u.mu.Unlock()
+	w.u.gate.leave(w.long)
+	if len(w.u.gate.queue) > 0 {
+		w.u.arm(w.u.meter.now())
+	}
+}
+
+// lengthen counts the fetch as a long one, so that others need not wait for it.
+func (w *watch) lengthen(now int64) {
+	w.u.mu.Lock()
+	defer w.u.mu.Unlock()
+	if _, on := w.u.watches[w]; on && !w.long && w.u.gate.lengthen() {
+		w.long = true
+		w.u.arm(now)
+	}
 }
 
 func (w *watch) waits()  { w.since.Store(w.u.meter.now()) }
@@ -85,6 +117,9 @@ func (w *watch) resume() { w.since.Store(-1) }
 // tick runs at least once in every SilenceAfter.
 func (w *watch) tick() time.Duration {
 	cfg, now := &w.u.cfg, w.u.meter.now()
+	if time.Duration(now-w.begun) >= longAfter {
+		w.lengthen(now)
+	}
 	since := w.since.Load()
 	idle := time.Duration(0)
 	if since >= 0 {
