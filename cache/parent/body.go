@@ -12,6 +12,15 @@ import (
 
 var errStalled = errors.New("the parent's body brings nothing")
 
+// SourceRegion is the Source of the bodies of parents' answers.
+const SourceRegion = "region"
+
+// empty is the body of a parent's answer that has none.
+type empty struct{ io.ReadCloser }
+
+// Source says who answered.
+func (empty) Source() string { return SourceRegion }
+
 // body is a parent's body. One that breaks has its parent left alone, so that
 // whoever goes on with it asks another.
 type body struct {
@@ -22,6 +31,9 @@ type body struct {
 	closed atomic.Bool
 	ended  bool
 }
+
+// Source says who answered.
+func (b *body) Source() string { return SourceRegion }
 
 func (b *body) Read(p []byte) (int, error) {
 	stall := time.AfterFunc(b.o.cfg.BodyStall, func() { b.a.cancel(errStalled) })

@@ -10,6 +10,9 @@
 // believed only if they say (in Cache-Status, RFC 9211) that they passed
 // through a cache like this one: whatever else stands there is no parent.
 //
+// The body of what a parent brought says so: it has a method Source, which
+// returns SourceRegion.
+//
 // The package stores nothing, does not choose the order of parents, and sends
 // them nothing that says who asks. The line counts as up while either the site
 // or a parent can be reached.
@@ -30,7 +33,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +40,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"preau/cache/upstream"
+	"preau/cache/vouch"
 )
 
 // Parent is one cache that may be asked.
@@ -109,13 +112,12 @@ type Origin struct {
 	list    List
 	log     *slog.Logger
 	metrics *metrics
-	base    string // path of the site, without a slash at its end
-	host    string // of the site
+	root    *url.URL // of the site
 	kick    chan struct{}
 	running atomic.Bool
 
+	health   *Health
 	mu       sync.Mutex
-	health   map[string]health
 	state    upstream.State
 	up, down chan struct{}
 }
@@ -129,11 +131,10 @@ func New(cfg Config, name string, site *upstream.Upstream, list List, log *slog.
 	if site == nil || list == nil {
 		return nil, fmt.Errorf("parents of site %s: needs a site and a list of parents", name)
 	}
-	base := site.URL("/", "")
 	o := &Origin{
 		cfg: cfg, name: name, site: site, list: list, log: log.With("part", "parent", "site", name),
-		base: strings.TrimSuffix(base.EscapedPath(), "/"), host: base.Host,
-		kick: make(chan struct{}, 1), health: map[string]health{},
+		root: site.URL("/", ""),
+		kick: make(chan struct{}, 1), health: NewHealth(cfg.RetryAfter, cfg.RetryMax),
 		state: upstream.State{Up: true, Since: time.Now()},
 		up:    make(chan struct{}), down: make(chan struct{}),
 	}
@@ -153,7 +154,7 @@ func (o *Origin) RoundTrip(req *http.Request) (*http.Response, error) { return o
 
 // Fetch asks parents, where it may, and then the site.
 func (o *Origin) Fetch(req *http.Request) (*http.Response, error) {
-	key, ok := o.askable(req)
+	key, ok := Key(req, o.root)
 	if !ok {
 		return o.direct(req)
 	}
@@ -184,7 +185,7 @@ func (o *Origin) direct(req *http.Request) (*http.Response, error) {
 		o.metrics.fetches.WithLabelValues(byNobody).Inc()
 		return nil, fmt.Errorf("site %s: %w", o.name, &upstream.LineError{Cause: st.Cause})
 	}
-	resp, err := o.site.Fetch(req)
+	resp, err := o.ask(req)
 	o.review()
 	if err != nil {
 		o.metrics.fetches.WithLabelValues(byNobody).Inc()
@@ -194,36 +195,21 @@ func (o *Origin) direct(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// askable returns the key of a request that a parent may see.
-func (o *Origin) askable(req *http.Request) (key string, ok bool) {
-	h := req.Header
-	switch {
-	case req.Method != http.MethodGet && req.Method != http.MethodHead:
-	case req.Body != nil && req.Body != http.NoBody, req.URL == nil:
-	case h.Get("Authorization") != "" || h.Get("Cookie") != "" || h.Get("Upgrade") != "":
-	case req.URL.Host != o.host || req.Host != "" && req.Host != req.URL.Host:
-		// Asked under the client's name: the parent would ask under another.
-	default:
-		path, below := strings.CutPrefix(req.URL.EscapedPath(), o.base)
-		if !below || !strings.HasPrefix(path, "/") {
-			return "", false
-		}
-		if req.URL.RawQuery != "" || req.URL.ForceQuery {
-			path += "?" + req.URL.RawQuery
-		}
-		return path, true
+// ask asks the site itself, which has nothing to do with the caches' own fields.
+func (o *Origin) ask(req *http.Request) (*http.Response, error) {
+	resp, err := o.site.Fetch(vouch.Stripped(req))
+	if err == nil {
+		vouch.Strip(resp.Header)
 	}
-	return "", false
+	return resp, err
 }
 
 // alive lists the parents for key that are not left alone now.
 func (o *Origin) alive(key string) []Parent {
 	list := o.list(key)
 	now := time.Now()
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	list = slices.DeleteFunc(slices.Clone(list), func(p Parent) bool {
-		return p.RoundTripper == nil || p.Base == nil || o.health[p.Name].until.After(now)
+		return p.RoundTripper == nil || p.Base == nil || o.health.Until(p.Name).After(now)
 	})
 	return list[:min(len(list), o.cfg.Most)]
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -128,11 +127,11 @@ func (r *racing) next() {
 	a := &attempt{p: p, began: time.Now()}
 	r.asked = append(r.asked, a)
 	patience := r.o.cfg.AnswerTimeout
-	if r.o.claim(p) {
+	if r.o.health.Claim(p.Name, r.o.cfg.HedgeAfter) {
 		patience = r.o.cfg.HedgeAfter // it has failed before: nobody is to wait for it long
 	}
 	r.start(a, patience, func(ctx context.Context) (*http.Response, error) {
-		return p.RoundTripper.RoundTrip(r.o.request(ctx, r.req, r.key, p))
+		return p.RoundTripper.RoundTrip(Request(ctx, r.req, r.key, p))
 	})
 }
 
@@ -143,7 +142,7 @@ func (r *racing) askSite() {
 	}
 	r.sited = true
 	r.start(&attempt{site: true, began: time.Now()}, 0, func(ctx context.Context) (*http.Response, error) {
-		return r.o.site.Fetch(r.req.WithContext(ctx))
+		return r.o.ask(r.req.WithContext(ctx))
 	})
 }
 
@@ -221,28 +220,6 @@ func (o *Origin) abandon(asked []*attempt) {
 	}
 }
 
-// request is req as the parent gets it.
-func (o *Origin) request(ctx context.Context, req *http.Request, key string, p Parent) *http.Request {
-	path, query, has := strings.Cut(key, "?")
-	escaped := strings.TrimSuffix(p.Base.EscapedPath(), "/") + path
-	plain, err := url.PathUnescape(escaped)
-	if err != nil {
-		plain = escaped
-	}
-	out := &http.Request{
-		Method: req.Method, Host: p.Base.Host, Header: req.Header.Clone(),
-		URL: &url.URL{
-			Scheme: p.Base.Scheme, Host: p.Base.Host, Path: plain, RawPath: escaped, RawQuery: query,
-			ForceQuery: has && query == "",
-		},
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}
-	if out.Header.Get("Accept-Encoding") == "" {
-		out.Header.Set("Accept-Encoding", "identity") // else net/http asks for what it decodes
-	}
-	return out.WithContext(ctx)
-}
-
 // judge says whether an answer is the site's, and makes it look so. It closes
 // the body of one that is not.
 func (o *Origin) judge(req *http.Request, r result) error {
@@ -280,7 +257,7 @@ func (o *Origin) judge(req *http.Request, r result) error {
 		if blamable(label, status) {
 			o.unwell(r.a.p, label)
 		} else {
-			o.unclaim(r.a.p)
+			o.health.Unclaim(r.a.p.Name)
 		}
 		return fmt.Errorf("%w: status %d", err, status)
 	}
@@ -289,6 +266,7 @@ func (o *Origin) judge(req *http.Request, r result) error {
 	r.resp.Request = req
 	if r.resp.Body == http.NoBody {
 		r.a.cancel(nil)
+		r.resp.Body = empty{http.NoBody}
 		return nil
 	}
 	r.resp.Body = &body{ReadCloser: r.resp.Body, o: o, a: r.a, parent: req.Context()}
@@ -312,10 +290,11 @@ func blamable(label string, status int) bool {
 // translate turns what a parent made fit its own address (the path under which
 // it has the site) back into what the site said.
 func (o *Origin) translate(h http.Header, p Parent) {
+	base := strings.TrimSuffix(o.root.EscapedPath(), "/")
 	prefix := strings.TrimSuffix(p.Base.EscapedPath(), "/")
 	if loc := h.Get("Location"); loc != "" {
 		if rest, ok := strings.CutPrefix(loc, prefix); ok && strings.HasPrefix(rest, "/") {
-			h.Set("Location", o.site.URL("/", "").Scheme+"://"+o.host+o.base+rest)
+			h.Set("Location", o.root.Scheme+"://"+o.root.Host+base+rest)
 		}
 	}
 	lines := h["Set-Cookie"]
@@ -324,7 +303,7 @@ func (o *Origin) translate(h http.Header, p Parent) {
 		for j, part := range parts[1:] {
 			name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
 			if rest, ok := strings.CutPrefix(strings.TrimSpace(value), prefix); ok && strings.EqualFold(name, "path") {
-				parts[j+1] = " Path=" + o.base + rest
+				parts[j+1] = " Path=" + base + rest
 			}
 		}
 		lines[i] = strings.Join(parts, ";")

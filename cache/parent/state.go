@@ -8,71 +8,16 @@ import (
 	"preau/cache/upstream"
 )
 
-// health is what is remembered of a parent that failed.
-type health struct {
-	failures int
-	until    time.Time // left alone until then
-	trying   bool      // a request tries it now, and the others leave it alone
-}
-
-// mostHealth bounds the parents that are remembered.
-const mostHealth = 256
-
-// unwell has a parent left alone for a while, longer each time. Requests that
-// were under way together count as one failure.
+// unwell has a parent left alone for a while.
 func (o *Origin) unwell(p Parent, why string) {
-	now := time.Now()
-	o.mu.Lock()
-	h := o.health[p.Name]
-	if h.until.After(now) && !h.trying {
-		o.mu.Unlock()
-		return
-	}
-	wait := o.cfg.RetryAfter << min(h.failures, 16)
-	if wait <= 0 || wait > o.cfg.RetryMax {
-		wait = o.cfg.RetryMax
-	}
-	if len(o.health) >= mostHealth {
-		clear(o.health)
-	}
-	o.health[p.Name] = health{failures: h.failures + 1, until: now.Add(wait)}
-	o.mu.Unlock()
-	if h.failures == 0 {
+	if o.health.Failed(p.Name) {
 		o.log.Info("parent left alone", "parent", p.Name, "why", why)
-	}
-}
-
-// claim has others leave p alone while one request tries it, if it has failed
-// before; true if it has.
-func (o *Origin) claim(p Parent) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	h, failed := o.health[p.Name]
-	if !failed {
-		return false
-	}
-	h.trying, h.until = true, time.Now().Add(o.cfg.HedgeAfter)
-	o.health[p.Name] = h
-	return true
-}
-
-// unclaim ends a try that has proved nothing.
-func (o *Origin) unclaim(p Parent) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if h, failed := o.health[p.Name]; failed && h.trying {
-		h.trying, h.until = false, time.Time{}
-		o.health[p.Name] = h
 	}
 }
 
 // healthy forgets a parent's failures.
 func (o *Origin) healthy(p Parent) {
-	o.mu.Lock()
-	h, was := o.health[p.Name]
-	delete(o.health, p.Name)
-	o.mu.Unlock()
-	if was && h.failures > 0 {
+	if o.health.Answers(p.Name) {
 		o.log.Info("parent answers again", "parent", p.Name)
 	}
 }
@@ -147,7 +92,7 @@ func (o *Origin) review() (next time.Time) {
 	defer o.mu.Unlock()
 	up := st.Up
 	for _, p := range list {
-		until := o.health[p.Name].until
+		until := o.health.Until(p.Name)
 		if !until.After(now) {
 			up = true
 		} else if next.IsZero() || until.Before(next) {
@@ -155,7 +100,7 @@ func (o *Origin) review() (next time.Time) {
 		}
 	}
 	before := o.state
-	o.state.LastOK = st.LastOK
+	o.state.LastOK, o.state.BusyUntil = st.LastOK, st.BusyUntil
 	switch {
 	case up && !before.Up:
 		o.state.Up, o.state.Cause, o.state.Since = true, "", now
