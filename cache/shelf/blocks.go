@@ -13,9 +13,6 @@ import (
 
 var errWrong = errors.New("the block is not the one that the manifest names")
 
-// pace slows a fetch down; nil does not.
-type pace func(ctx context.Context, n int) error
-
 // local reads a block from the storage; false if it is not there.
 func (s *Shelf) local(st *storage.Storage, d block.Digest, length int) ([]byte, bool) {
 	if st == nil {
@@ -43,18 +40,19 @@ func (s *Shelf) block(ctx context.Context, st *storage.Storage, ring block.Ring,
 		s.metrics.blocks.WithLabelValues("local").Inc()
 		return b, nil
 	}
-	f := s.join(ctx, st, ring, of, p)
+	f := s.join(ctx, st, ring, Request{Of: of, Digest: p.Digest, Length: p.Length})
 	defer s.leave(f)
 	return f.wait(ctx)
 }
 
 // fetchBlock gets a block from the source, from another place if one gave
 // something else.
-func (s *Shelf) fetchBlock(ctx context.Context, of string, d block.Digest, length int, slow pace) ([]byte, error) {
+func (s *Shelf) fetchBlock(ctx context.Context, req Request) ([]byte, error) {
 	var errs []error
-	p := make([]byte, length)
+	d, p := req.Digest, make([]byte, req.Length)
 	for attempt := range s.cfg.Attempts {
-		err := s.tryBlock(ctx, of, d, attempt, p, slow)
+		req.Attempt = attempt
+		err := s.tryBlock(ctx, req, p)
 		if err == nil {
 			s.metrics.blocks.WithLabelValues("fetched").Inc()
 			return p, nil
@@ -72,30 +70,26 @@ func (s *Shelf) fetchBlock(ctx context.Context, of string, d block.Digest, lengt
 	return nil, fmt.Errorf("fetch block %s: %w", d, errors.Join(errs...))
 }
 
-func (s *Shelf) tryBlock(ctx context.Context, of string, d block.Digest, attempt int, p []byte, slow pace) error {
-	in, err := s.src.Block(ctx, of, d, attempt)
+func (s *Shelf) tryBlock(ctx context.Context, req Request, p []byte) error {
+	in, err := s.src.Block(ctx, req)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = in.Close() }()                         // what was wanted has been read
 	defer context.AfterFunc(ctx, func() { _ = in.Close() })() // ends a read that gets nothing
-	const step = 32 << 10
-	for n := 0; n < len(p); {
-		end := min(n+step, len(p))
-		if slow != nil {
-			if err := slow(ctx, end-n); err != nil {
-				return err
-			}
-		}
-		k, err := io.ReadFull(in, p[n:end])
-		s.metrics.received.Add(float64(k))
-		if err != nil {
-			return fmt.Errorf("%w: it ends after %d bytes: %w", errWrong, n+k, err)
-		}
-		n = end
+	n, err := io.ReadFull(in, p)
+	if !in.Shared {
+		s.metrics.received.WithLabelValues(string(in.From)).Add(float64(n))
 	}
-	if block.Sum(p) != d {
+	if err != nil {
+		return fmt.Errorf("%w: it ends after %d bytes: %w", errWrong, n, err)
+	}
+	if block.Sum(p) != req.Digest {
 		return errWrong
+	}
+	s.came(req.Of, in.From)
+	if !in.Shared {
+		s.metrics.fetched.WithLabelValues(string(in.From)).Inc()
 	}
 	return nil
 }

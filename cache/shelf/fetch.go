@@ -41,15 +41,7 @@ func (s *Shelf) Fetch(ctx context.Context, id string, limit Limiter) error {
 	if it, err = s.whole(ctx, it); err != nil {
 		return fmt.Errorf("prefetch: %w", err)
 	}
-	slow := func(ctx context.Context, n int) error {
-		if err := s.yield(ctx, st); err != nil {
-			return err
-		}
-		if limit == nil {
-			return nil
-		}
-		return limit.WaitN(ctx, n)
-	}
+	slow := s.slowed(st, limit)
 	fetch := s.fetch
 	if it.Listed {
 		fetch = s.fetchPieces
@@ -61,6 +53,20 @@ func (s *Shelf) Fetch(ctx context.Context, id string, limit Limiter) error {
 		return fmt.Errorf("prefetch %q: version before: %w", id, err)
 	}
 	return nil
+}
+
+// slowed returns what keeps to a limit, if there is one, and lets people go
+// first.
+func (s *Shelf) slowed(st *storage.Storage, limit Limiter) pace {
+	return func(ctx context.Context, n int) error {
+		if err := s.yield(ctx, st); err != nil {
+			return err
+		}
+		if limit == nil {
+			return nil
+		}
+		return limit.WaitN(ctx, n)
+	}
 }
 
 func (s *Shelf) fetch(ctx context.Context, st *storage.Storage, it Item, slow pace) error {
@@ -81,6 +87,8 @@ func (s *Shelf) fetch(ctx context.Context, st *storage.Storage, it Item, slow pa
 		if err := s.idle(ctx, st, o.ID); err != nil {
 			return err
 		}
+		s.recording.Lock()
+		defer s.recording.Unlock()
 		return st.SaveManifest(ctx, o, m, list)
 	}
 	for i, d := range it.Blocks {
@@ -152,8 +160,11 @@ func (s *Shelf) begun(ctx context.Context, st *storage.Storage, it Item) (*objec
 
 // bring gets one block into the storage and returns where it lies.
 func (s *Shelf) bring(ctx context.Context, st *storage.Storage, ring block.Ring, of string, p Piece, slow pace) (block.Segment, error) {
+	if err := s.yield(ctx, st); err != nil {
+		return 0, err
+	}
 	s.mu.Lock()
-	_, flying := s.flights[p]
+	_, flying := s.flights[aim{Piece: p}]
 	s.mu.Unlock()
 	// Only now: what has just landed is here.
 	if seg, ok := st.Blocks().Has(p.Digest); ok {
@@ -163,12 +174,12 @@ func (s *Shelf) bring(ctx context.Context, st *storage.Storage, ring block.Ring,
 	var data []byte
 	var err error
 	if flying { // somebody who waits is fetching it
-		f := s.join(ctx, st, ring, of, p)
+		f := s.join(ctx, st, ring, Request{Of: of, Digest: p.Digest, Length: p.Length})
 		data, err = f.wait(ctx)
 		s.leave(f)
 	} else {
 		// Not as a flight that others would follow: nobody is to wait at this pace.
-		data, err = s.fetchBlock(ctx, of, p.Digest, p.Length, slow)
+		data, err = s.fetchBlock(ctx, Request{Of: of, Digest: p.Digest, Length: p.Length, Slow: slow})
 	}
 	if err != nil {
 		return 0, err
@@ -180,7 +191,9 @@ func (s *Shelf) bring(ctx context.Context, st *storage.Storage, ring block.Ring,
 func (s *Shelf) yield(ctx context.Context, st *storage.Storage) error {
 	return s.until(ctx, func() bool {
 		busy := s.people.Load() > 0
-		st.Fills().Bodies(func(b *fill.Body) { busy = busy || b.Fetching() })
+		if st != nil {
+			st.Fills().Bodies(func(b *fill.Body) { busy = busy || b.Fetching() })
+		}
 		return !busy
 	})
 }

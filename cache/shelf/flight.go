@@ -7,10 +7,18 @@ import (
 	"preau/cache/storage"
 )
 
+// aim is what a flight fetches, and where it may. What a neighbour asked for must
+// not wait for what other boxes are asked for: they might wait for this one.
+// Neither must those who wait themselves for what is fetched ahead.
+type aim struct {
+	Piece
+	neighbour, ahead bool
+}
+
 // flight is one block being fetched for people. It goes on as long as one of
 // them waits, whoever asked first. Its results are set before done is closed.
 type flight struct {
-	piece  Piece
+	aim    aim
 	done   chan struct{}
 	data   []byte
 	err    error
@@ -23,16 +31,21 @@ type flight struct {
 
 // join has a block fetched, or waits with those who do already. Whoever joins
 // leaves.
-func (s *Shelf) join(ctx context.Context, st *storage.Storage, ring block.Ring, of string, p Piece) *flight {
+func (s *Shelf) join(ctx context.Context, st *storage.Storage, ring block.Ring, req Request) *flight {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := s.flights[p]
+	to := aim{Piece{req.Digest, req.Length}, req.Neighbour, req.Slow != nil}
+	f := s.flights[to]
 	if f == nil {
-		f = &flight{piece: p, done: make(chan struct{}), ended: make(chan struct{})}
-		s.flights[p] = f
-		var flying context.Context
-		flying, f.cancel = context.WithTimeout(context.WithoutCancel(ctx), s.cfg.BlockTimeout)
-		go s.fly(flying, f, st, ring, of)
+		f = &flight{aim: to, done: make(chan struct{}), ended: make(chan struct{})}
+		s.flights[to] = f
+		flying := context.WithoutCancel(ctx)
+		if to.ahead {
+			flying, f.cancel = context.WithCancel(flying)
+		} else {
+			flying, f.cancel = context.WithTimeout(flying, s.cfg.BlockTimeout)
+		}
+		go s.fly(flying, f, st, ring, req)
 	}
 	f.waiters++
 	return f
@@ -65,29 +78,29 @@ func (s *Shelf) leave(f *flight) {
 
 // land takes a flight off the list. s.mu is held.
 func (s *Shelf) land(f *flight) {
-	if s.flights[f.piece] == f {
-		delete(s.flights, f.piece)
+	if s.flights[f.aim] == f {
+		delete(s.flights, f.aim)
 	}
 }
 
-func (s *Shelf) fly(ctx context.Context, f *flight, st *storage.Storage, ring block.Ring, of string) {
+func (s *Shelf) fly(ctx context.Context, f *flight, st *storage.Storage, ring block.Ring, req Request) {
 	defer close(f.ended)
 	defer f.cancel()
 	// Another flight may have brought it after whoever asked looked at the disk,
 	// and have landed since.
-	data, here := s.local(st, f.piece.Digest, f.piece.Length)
+	data, here := s.local(st, req.Digest, req.Length)
 	var err error
 	if here {
 		s.metrics.blocks.WithLabelValues("local").Inc()
 	} else {
-		data, err = s.fetchBlock(ctx, of, f.piece.Digest, f.piece.Length, nil)
+		data, err = s.fetchBlock(ctx, req)
 	}
 	s.mu.Lock()
 	f.data, f.err, f.finished = data, err, true
 	s.mu.Unlock()
 	close(f.done) // nobody is to wait for the disk
 	if err == nil && !here && st != nil {
-		if _, err := st.Blocks().Put(ctx, ring, f.piece.Digest, data); err != nil {
+		if _, err := st.Blocks().Put(ctx, ring, req.Digest, data); err != nil {
 			s.log.DebugContext(ctx, "a block could not be kept", "err", err)
 		}
 	}

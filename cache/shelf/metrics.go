@@ -17,8 +17,8 @@ const (
 )
 
 type metrics struct {
-	requests, blocks *prometheus.CounterVec
-	received         prometheus.Counter
+	requests, blocks, fetched, received *prometheus.CounterVec
+	sent                                prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, items func() float64) (*metrics, error) {
@@ -29,19 +29,27 @@ func newMetrics(reg prometheus.Registerer, items func() float64) (*metrics, erro
 		blocks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "preau_shelf_blocks_total", Help: "Blocks of published items: local, fetched, wrong, failed.",
 		}, []string{"result"}),
-		received: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "preau_shelf_received_bytes_total", Help: "Bytes of blocks received from the region.",
-		}),
+		fetched: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "preau_shelf_fetched_blocks_total", Help: "Blocks of published items that came from elsewhere: region, neighbour.",
+		}, []string{"source"}),
+		received: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "preau_shelf_received_bytes_total", Help: "Bytes of blocks of published items that came from elsewhere: region, neighbour.",
+		}, []string{"source"}),
+		sent: prometheus.NewCounter(prometheus.CounterOpts{Name: "preau_shelf_sent_bytes_total", Help: "Bytes of bodies sent to devices."}),
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.requests, m.blocks, m.received,
+		m.requests, m.blocks, m.fetched, m.received, m.sent,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "preau_shelf_items", Help: "Published items."}, items),
 	} {
 		errs = append(errs, reg.Register(c))
 	}
 	for _, r := range []string{resultHit, resultMiss, resultList, resultNotModified, resultNotFound, resultError} {
 		m.requests.WithLabelValues(r)
+	}
+	for _, from := range []Origin{FromRegion, FromNeighbour} {
+		m.fetched.WithLabelValues(string(from))
+		m.received.WithLabelValues(string(from))
 	}
 	return m, errors.Join(errs...)
 }

@@ -104,7 +104,8 @@ func (r *pieceReader) start(i int) *arrival {
 		ring = r.keep.Ring
 	}
 	r.running.Go(func() {
-		f := r.s.join(r.ctx, keep, ring, r.it.ID, r.it.Pieces[i])
+		p := r.it.Pieces[i]
+		f := r.s.join(r.ctx, keep, ring, Request{Of: r.it.ID, Digest: p.Digest, Length: p.Length})
 		a.data, a.err = f.wait(r.ctx)
 		close(a.done)
 		r.s.leave(f) // it may still be on its way to the disk

@@ -98,6 +98,7 @@ func (s *Shelf) serveItem(w http.ResponseWriter, r *http.Request, it Item) {
 		return
 	case rfc9111.Preconditions(r.Method, r.Header, stored) == http.StatusNotModified:
 		s.metrics.requests.WithLabelValues(resultNotModified).Inc()
+		s.say(h, it.ID, true, false)
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
@@ -125,6 +126,7 @@ func (s *Shelf) serveItem(w http.ResponseWriter, r *http.Request, it Item) {
 	h.Set("Content-Length", strconv.FormatInt(to-from, 10))
 	if r.Method == http.MethodHead {
 		s.metrics.requests.WithLabelValues(resultHit).Inc()
+		s.say(h, it.ID, true, false)
 		w.WriteHeader(status)
 		return
 	}
@@ -191,10 +193,10 @@ func (s *Shelf) send(w http.ResponseWriter, r *http.Request, it Item, was *objec
 		}
 	}
 	s.metrics.requests.WithLabelValues(result).Inc()
+	s.say(w.Header(), it.ID, result == resultHit, true)
 	w.WriteHeader(status)
-	if n, err := reader.CopyTo(r.Context(), w); err != nil || n != to-from {
-		panic(http.ErrAbortHandler) // nobody is to take it for the whole
-	}
+	n, err := reader.CopyTo(r.Context(), w)
+	s.sent(n, to-from, err)
 }
 
 // sendPieces sends bytes from..to of a listed item, and keeps what is fetched for
@@ -222,10 +224,10 @@ func (s *Shelf) sendPieces(w http.ResponseWriter, r *http.Request, st *storage.S
 		return
 	}
 	s.metrics.requests.WithLabelValues(result).Inc()
+	s.say(w.Header(), it.ID, result == resultHit, o != nil)
 	w.WriteHeader(status)
-	if n, err := in.copyTo(r.Context(), w); err != nil || n != to-from {
-		panic(http.ErrAbortHandler) // nobody is to take it for the whole
-	}
+	n, err := in.copyTo(r.Context(), w)
+	s.sent(n, to-from, err)
 }
 
 // passThrough sends what nothing is kept of.
@@ -244,8 +246,17 @@ func (s *Shelf) passThrough(w http.ResponseWriter, r *http.Request, st *storage.
 		}
 	}
 	s.metrics.requests.WithLabelValues(resultMiss).Inc()
+	s.say(w.Header(), it.ID, false, false)
 	w.WriteHeader(status)
-	if n, err := io.Copy(w, in); err != nil || n != to-from {
+	n, err := io.Copy(w, in)
+	s.sent(n, to-from, err)
+}
+
+// sent counts what a device got. An answer that is short is broken off, so that
+// nobody takes it for the whole.
+func (s *Shelf) sent(n, want int64, err error) {
+	s.metrics.sent.Add(float64(n))
+	if err != nil || n != want {
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -12,6 +12,7 @@
 // when the shelf is told (Remove, Changed). When another version is published
 // that is what is sent, but while it can't be had one that is whole here is, told
 // apart by its ETag, unless the item may have been taken back in between.
+// What lies here, or is this box's to fetch, other boxes can have too (Give).
 //
 // Items are cut every block.Size, or where a list says. The former lie in the
 // storage like any stored body. Of the latter the storage knows the blocks and
@@ -23,14 +24,14 @@
 // Metrics: preau_shelf_items; preau_shelf_requests_total{result}, where result
 // is hit, miss, list, not_modified, not_found, error;
 // preau_shelf_blocks_total{result}: local, fetched, wrong, failed;
-// preau_shelf_received_bytes_total.
+// preau_shelf_fetched_blocks_total{source}, preau_shelf_received_bytes_total{source}:
+// region, neighbour; preau_shelf_sent_bytes_total.
 package shelf
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -52,14 +53,6 @@ const siteName = "published/"
 
 // mostGone bounds the removed items that are remembered as such.
 const mostGone = 10_000
-
-// Source gives blocks. Its method may be called concurrently.
-type Source interface {
-	// Block opens the block named d, of the item with that id. attempt counts from
-	// 0: what an earlier one gave was wrong or broke, so a later one should ask
-	// somebody else.
-	Block(ctx context.Context, of string, d block.Digest, attempt int) (io.ReadCloser, error)
-}
 
 // Config says how patient the shelf is. Start from DefaultConfig.
 type Config struct {
@@ -104,11 +97,13 @@ type Shelf struct {
 	counted int                     // of them when they were counted last
 	pinned  map[string]block.Digest // the version that the storage keeps, zero: none yet
 	gone    map[string]struct{}
-	flights map[Piece]*flight
+	flights map[aim]*flight
 	away    map[string]time.Time // when a new version was asked for in vain
+	origins map[string]Origin    // where the last block of an item came from, by id
 
-	recording sync.Mutex   // held while it is noted what there is of a listed item
+	recording sync.Mutex   // held while it is noted what there is of an item
 	people    atomic.Int64 // who get something that is fetched for them
+	lent      lent
 }
 
 // New checks cfg and registers metrics; it starts nothing. store returns the
@@ -119,7 +114,8 @@ func New(cfg Config, cat Catalogue, store func() *storage.Storage, src Source, l
 	}
 	s := &Shelf{
 		cfg: cfg, cat: cat, store: store, src: src, log: log.With("part", "shelf"),
-		held: map[string]holding{}, olds: map[string]holding{}, away: map[string]time.Time{}, pinned: map[string]block.Digest{}, gone: map[string]struct{}{}, flights: map[Piece]*flight{},
+		held: map[string]holding{}, olds: map[string]holding{}, away: map[string]time.Time{}, pinned: map[string]block.Digest{}, gone: map[string]struct{}{}, flights: map[aim]*flight{}, origins: map[string]Origin{},
+		lent: lent{of: map[string]*naming{}},
 	}
 	var err error
 	s.metrics, err = newMetrics(reg, func() float64 { return float64(cat.Len()) })
