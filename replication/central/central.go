@@ -76,6 +76,19 @@ const (
 	WhyStalled = "the centre's storage takes nothing now, being full, paused or down: the ministry must look at it (ceph status); it goes on by itself then"
 )
 
+// Why is what people are told of a store's trouble. ok is false for all else.
+func Why(err error) (why string, ok bool) {
+	switch {
+	case errors.Is(err, ErrFull):
+		return WhyFull, true
+	case errors.Is(err, ErrDenied):
+		return WhyDenied, true
+	case errors.Is(err, ErrStalled):
+		return WhyStalled, true
+	}
+	return "", false
+}
+
 // Meta is what is known of a file besides its bytes.
 type Meta struct {
 	Title       string            `cbor:"1,keyasint,omitempty"`

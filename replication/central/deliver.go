@@ -94,14 +94,11 @@ func (s *Server) serveDelivery(w http.ResponseWriter, r *http.Request, id identi
 	if r.ContentLength < 0 || r.ContentLength > most {
 		return fmt.Errorf("%w: want a field Content-Length of at most %d", ErrInvalid, most)
 	}
-	leave, err := s.enter()
+	ctx, body, leave, err := s.receive(w, r, most)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	ctx, cancel := context.WithTimeout(r.Context(), partTime)
-	defer cancel()
-	body := http.MaxBytesReader(w, r.Body, most)
 	d, err := readDelivery(body, r.ContentLength)
 	switch {
 	case err != nil:
@@ -123,14 +120,19 @@ func foreign(d Deposit, id identity.Identity) error {
 	return fmt.Errorf("%w: the deposit is of region %s, this certificate of %s", ErrInvalid, d.Region, id.Region)
 }
 
-// enter takes one of the places for parts that come in.
-func (s *Server) enter() (leave func(), err error) {
+// receive takes one of the places for bytes that come in, at most so many and
+// within partTime.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, most int64) (_ context.Context, body io.Reader, leave func(), err error) {
 	select {
 	case s.slots <- struct{}{}:
-		return func() { <-s.slots }, nil
 	default:
-		return nil, fmt.Errorf("%w: %d parts are coming in already", ErrWaiting, uploading)
+		return nil, nil, nil, fmt.Errorf("%w: %d parts are coming in already", ErrWaiting, uploading)
 	}
+	ctx, cancel := context.WithTimeout(r.Context(), partTime)
+	return ctx, http.MaxBytesReader(w, r.Body, most), func() {
+		cancel()
+		<-s.slots
+	}, nil
 }
 
 // pushWhole is Push for a file that is short enough to come with its announcement.

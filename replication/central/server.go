@@ -303,14 +303,11 @@ func (s *Server) servePart(w http.ResponseWriter, r *http.Request, id identity.I
 	case r.ContentLength < 0 || r.ContentLength > PartSize:
 		return fmt.Errorf("%w: want a field Content-Length of at most %d", ErrInvalid, PartSize)
 	}
-	leave, err := s.enter()
+	ctx, body, leave, err := s.receive(w, r, PartSize)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	ctx, cancel := context.WithTimeout(r.Context(), partTime)
-	defer cancel()
-	body := http.MaxBytesReader(w, r.Body, PartSize)
 	if err := s.deps.PutPart(ctx, id.Region, deposit, number, body, r.ContentLength, digest); err != nil {
 		return err
 	}

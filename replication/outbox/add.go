@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	mrand "math/rand/v2"
 	"mime"
 	"path"
 	"slices"
@@ -19,6 +22,9 @@ import (
 	"preau/replication/central"
 	"preau/replication/hold"
 )
+
+// How long what is said of a deposit may be, in bytes.
+const maxTitle, maxDescription, maxCollection = 1000, 4000, 200
 
 // MaxSize is how large one deposit may be.
 const MaxSize = 8 << 30
@@ -92,17 +98,53 @@ func (o *Outbox) add(ctx context.Context, r io.Reader, size int64, w Words) (Dep
 		return d, explain(ctx, err)
 	}
 	d.Length, d.SHA256, d.State, d.Here = cut.Length, cut.SHA256, OnBox, true
+	d.Nonce = newNonce()
+	d.ID = idOf(&d)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err := o.write(d); err != nil {
 		return d, explain(ctx, err)
 	}
-	o.deposits[d.ID] = &d
+	kept := d // d goes to the caller
+	o.deposits[d.ID] = &kept
 	if !d.List.IsZero() {
 		o.lists[d.List] = cut.Entries
 	}
 	o.tell()
-	return d, nil
+	return o.shown(&kept), nil
+}
+
+// idOf makes an id of what it is to name, so that nothing else can have it.
+func idOf(d *Deposit) string {
+	h := sha256.New()
+	var n [8]byte
+	put := func(p []byte) {
+		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
+		_, _ = h.Write(n[:]) // never fails
+		_, _ = h.Write(p)
+	}
+	for _, text := range []string{"preau deposit 1", d.Filename, d.ContentType, d.Title, d.Description, d.Collection} {
+		put([]byte(text))
+	}
+	put(d.SHA256[:])
+	put(d.List[:])
+	put(binary.BigEndian.AppendUint64(nil, uint64(d.Length)))
+	put(binary.BigEndian.AppendUint64(nil, uint64(d.At.UnixMilli())))
+	put(binary.BigEndian.AppendUint64(nil, d.Nonce))
+	return idPrefix + hex.EncodeToString(h.Sum(nil)[:idBytes])
+}
+
+func newNonce() uint64 { return max(mrand.Uint64(), 1) }
+
+const (
+	idPrefix = "d-"
+	idBytes  = 12
+)
+
+func randomID() string {
+	var id [idBytes]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return idPrefix + hex.EncodeToString(id[:])
 }
 
 func (o *Outbox) keepList(ctx context.Context, d *Deposit, entries []hold.Entry) error {
@@ -132,11 +174,9 @@ func explain(ctx context.Context, err error) error {
 
 // describe checks what is said of a file.
 func describe(w Words) (Deposit, error) {
-	var id [12]byte
-	_, _ = rand.Read(id[:]) // never fails
 	d := Deposit{
-		ID: "d-" + hex.EncodeToString(id[:]), Filename: w.Filename, At: central.Milli(time.Now()),
-		Title: clean(w.Title, 1000), Description: clean(w.Description, 4000), Collection: clean(w.Collection, 200),
+		Filename: w.Filename, At: central.Milli(time.Now()),
+		Title: clean(w.Title, maxTitle), Description: clean(w.Description, maxDescription), Collection: clean(w.Collection, maxCollection),
 	}
 	if err := central.CheckName(w.Filename); err != nil {
 		return d, fmt.Errorf("%w: %w", ErrName, err)
@@ -213,6 +253,23 @@ func (r *room) leave() {
 	r.o.reserved -= r.held
 }
 
+// Room is how many bytes Add would take now, once Free has given up what it may;
+// the disk's own room, of which it knows nothing, may be less.
+func (o *Outbox) Room() int64 {
+	if o.cfg.Budget == 0 {
+		return MaxSize
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	room := o.cfg.Budget - o.blocks.Usage() - o.reserved
+	for _, d := range o.deposits {
+		if d.State == InCentral && d.Here {
+			room += d.Length
+		}
+	}
+	return min(max(room, 0), o.cfg.Budget)
+}
+
 // Free gives up the bytes of deposits that the centre keeps, oldest first, until
 // n bytes are freed, and says how many were. What the centre does not keep yet
 // stays, whatever happens.
@@ -245,20 +302,30 @@ func (o *Outbox) forget(d Deposit) error {
 		return err
 	}
 	o.deposits[d.ID].Here = false
-	shared := false
-	for _, other := range o.deposits {
-		shared = shared || other.Here && other.List == d.List
-	}
-	if !shared {
-		delete(o.lists, d.List)
-	}
+	o.unlist(d.List)
 	o.tell()
 	o.mu.Unlock()
 	return o.removeUnnamed()
 }
 
-// removeUnnamed removes blocks that no deposit that is here names. Nothing is
-// being added meanwhile.
+// unlist forgets which blocks a deposit had, if no other has the same. o.mu is
+// held.
+func (o *Outbox) unlist(list block.Digest) {
+	for _, d := range o.deposits {
+		if d.Here && d.List == list {
+			return
+		}
+	}
+	for _, g := range o.guests.all() {
+		if g.List == list {
+			return
+		}
+	}
+	delete(o.lists, list)
+}
+
+// removeUnnamed removes blocks that no deposit that is here names, and no guest,
+// be it still coming in. Nothing is being added meanwhile.
 func (o *Outbox) removeUnnamed() error {
 	if unread, err := o.unread(); err != nil || unread {
 		return err
@@ -269,6 +336,12 @@ func (o *Outbox) removeUnnamed() error {
 		named[list] = true
 		for _, e := range entries {
 			named[e.Digest] = true
+		}
+	}
+	for _, in := range o.guests.coming {
+		named[in.List] = true
+		for digest := range in.lengths {
+			named[digest] = true
 		}
 	}
 	o.mu.Unlock()

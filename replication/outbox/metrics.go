@@ -10,6 +10,10 @@ type metrics struct {
 	added *prometheus.CounterVec
 	sent  *prometheus.CounterVec
 	bytes prometheus.Counter
+
+	copies      *prometheus.CounterVec
+	copiedBytes prometheus.Counter
+	takenOver   prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, o *Outbox) (metrics, error) {
@@ -17,10 +21,30 @@ func newMetrics(reg prometheus.Registerer, o *Outbox) (metrics, error) {
 		added: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "preau_outbox_added_total", Help: "What became of what was added."}, []string{"result"}),
 		sent:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "preau_outbox_sent_total", Help: "Attempts to bring a deposit to the region."}, []string{"result"}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "preau_outbox_sent_bytes_total", Help: "Bytes of blocks sent to the region."}),
+
+		copies:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "preau_outbox_copies_total", Help: "Attempts to have another box keep a copy."}, []string{"result"}),
+		copiedBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "preau_outbox_copied_bytes_total", Help: "Bytes of blocks sent to other boxes."}),
+		takenOver:   prometheus.NewCounter(prometheus.CounterOpts{Name: "preau_outbox_taken_over_total", Help: "Copies kept for other boxes that became deposits of this one."}),
 	}
-	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "preau_outbox_bytes", Help: "Bytes of the blocks held."},
-		func() float64 { return float64(o.blocks.Usage()) })
-	for _, c := range []prometheus.Collector{m.added, m.sent, m.bytes, held, states{o}} {
+	for _, result := range []string{"ok", "full", "failed"} {
+		m.copies.WithLabelValues(result)
+	}
+	gauge := func(name, help string, fn func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, fn)
+	}
+	guests := func() (n, bytes float64) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return float64(len(o.guests.all())), float64(o.guests.room())
+	}
+	all := []prometheus.Collector{
+		m.added, m.sent, m.bytes, m.copies, m.copiedBytes, m.takenOver, states{o},
+		gauge("preau_outbox_bytes", "Bytes of the blocks held.", func() float64 { return float64(o.blocks.Usage()) }),
+		gauge("preau_outbox_alone", "Deposits that only this box is known to have.", func() float64 { return float64(o.Alone()) }),
+		gauge("preau_outbox_guests", "Copies kept for other boxes.", func() float64 { n, _ := guests(); return n }),
+		gauge("preau_outbox_guest_bytes", "What copies kept for other boxes may take.", func() float64 { _, b := guests(); return b }),
+	}
+	for _, c := range all {
 		if err := reg.Register(c); err != nil {
 			return m, fmt.Errorf("register metrics of the outbox: %w", err)
 		}

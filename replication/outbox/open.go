@@ -20,14 +20,17 @@ type File struct {
 	buf     []byte
 }
 
-// Open opens a deposit's bytes, checked block by block as they are read.
-// ErrNotFound if the box does not know it or has given the bytes up.
+// Open opens a deposit's bytes, or those of a guest, checked block by
+// block as they are read. ErrNotFound if the box does not know it or has
+// given the bytes up.
 func (o *Outbox) Open(id string) (*File, Deposit, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	d, ok := o.deposits[id]
 	if !ok || !d.Here {
-		return nil, Deposit{}, fmt.Errorf("%w: %q", ErrNotFound, id)
+		if d = o.guests.find(id); d == nil {
+			return nil, Deposit{}, fmt.Errorf("%w: %q", ErrNotFound, id)
+		}
 	}
 	f := &File{o: o, entries: o.lists[d.List], length: d.Length, held: -1}
 	end := int64(0)
@@ -35,7 +38,7 @@ func (o *Outbox) Open(id string) (*File, Deposit, error) {
 		end += int64(e.Length)
 		f.ends = append(f.ends, end)
 	}
-	return f, *d, nil
+	return f, o.shown(d), nil
 }
 
 // Seek implements io.Seeker.

@@ -68,14 +68,14 @@ func content(t *testing.T, o *outbox.Outbox, id string) []byte {
 func TestWhatWasAddedIsThereAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string][]byte{"empty.txt": {}, "a.txt": []byte("a"), "film.mp4": noise(1, 3<<20+17)}
-	ids := make(map[string]string)
+	ids, was := make(map[string]string), make(map[string]outbox.Deposit)
 	o := open(t, outbox.Config{Dir: dir})
 	for name, body := range files {
 		d := add(t, o, name, body)
 		if d.State != outbox.OnBox || d.Length != int64(len(body)) || d.SHA256 != block.Sum(body) {
 			t.Errorf("%+v", d)
 		}
-		ids[name] = d.ID
+		ids[name], was[name] = d.ID, d
 	}
 	if err := o.Close(); err != nil {
 		t.Fatal(err)
@@ -85,6 +85,10 @@ func TestWhatWasAddedIsThereAfterARestart(t *testing.T) {
 	for name, body := range files {
 		if !bytes.Equal(content(t, o, ids[name]), body) {
 			t.Errorf("%s is not what was added", name)
+		}
+		before := was[name]
+		if d, err := o.Get(ids[name]); err != nil || !d.Same(&before) || d.Nonce != before.Nonce || d.List != before.List {
+			t.Errorf("%+v is read as %+v, %v", before, d, err)
 		}
 	}
 	f, d, err := o.Open(ids["film.mp4"])
@@ -126,6 +130,29 @@ func TestASecondCopyTakesNoRoom(t *testing.T) {
 		t.Errorf("announced as more than there is room for: %v", err)
 	}
 	add(t, o, "d.pdf", noise(4, 3<<20)) // what was refused holds no room
+}
+
+func TestTheRoomThereIsCanBeTaken(t *testing.T) {
+	const budget = 12 << 20
+	o := open(t, outbox.Config{Dir: t.TempDir(), Budget: budget})
+	defer o.Close()
+	if n := o.Room(); n != budget {
+		t.Errorf("there is room for %d of %d", n, budget)
+	}
+	kept := add(t, o, "a.pdf", noise(2, 8<<20))
+	room := o.Room()
+	if room > 4<<20 || room < 3<<20 {
+		t.Errorf("beside 8 MiB there is room for %d of %d", room, budget)
+	}
+	if _, err := o.Add(t.Context(), bytes.NewReader(nil), room+1, outbox.Words{Filename: "b"}); !errors.Is(err, outbox.ErrFull) {
+		t.Errorf("a byte more than there is room for: %v", err)
+	}
+	if err := o.Learn(kept.ID, outbox.InCentral, "bucket", "key", "etag", ""); err != nil {
+		t.Fatal(err)
+	}
+	if n := o.Room(); n < 11<<20 || n > budget {
+		t.Errorf("with what the centre keeps given up there is room for %d of %d", n, budget)
+	}
 }
 
 func TestWhatDoesNotComeWholeIsNotSeen(t *testing.T) {
@@ -193,6 +220,7 @@ type region struct {
 	blocks    map[block.Digest][]byte
 	committed map[string]outbox.Deposit
 	fail      func() error
+	barred    string
 }
 
 func (r *region) failing() error {
@@ -237,6 +265,12 @@ func (r *region) Commit(_ context.Context, d outbox.Deposit) error {
 	defer r.mu.Unlock()
 	r.committed[d.ID] = d
 	return nil
+}
+
+func (r *region) Barred(box string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.barred == box && box != ""
 }
 
 func (r *region) all() map[string]outbox.Deposit {

@@ -20,7 +20,11 @@ const (
 	sendAgain = 3 * time.Second // after an error, at first
 	slowest   = 2 * time.Minute
 	afterNo   = 10 * time.Minute // after a refusal
+	whyBarred = "the box on which it was added was revoked: IT has to look at it"
 )
+
+// errDone is a deposit that somebody else has brought meanwhile.
+var errDone = errors.New("the region has it")
 
 // Run brings deposits to the region until ctx ends, and returns nil. The oldest
 // goes first; one that the region refuses holds up no other.
@@ -28,7 +32,7 @@ func (o *Outbox) Run(ctx context.Context, region Region) error {
 	later := make(map[string]time.Time)
 	failures := 0
 	for ctx.Err() == nil {
-		d, wait, ok := o.next(later)
+		d, wait, ok := o.next(region, later)
 		if !ok {
 			o.pause(ctx, wait)
 			continue
@@ -37,7 +41,7 @@ func (o *Outbox) Run(ctx context.Context, region Region) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err == nil {
+		if err == nil || errors.Is(err, errDone) {
 			failures = 0
 			delete(later, d.ID)
 			o.met.sent.WithLabelValues("ok").Inc()
@@ -60,10 +64,14 @@ func (o *Outbox) Run(ctx context.Context, region Region) error {
 }
 
 // next is the oldest deposit that is due, or how long there is none.
-func (o *Outbox) next(later map[string]time.Time) (_ Deposit, wait time.Duration, ok bool) {
+func (o *Outbox) next(region Region, later map[string]time.Time) (_ Deposit, wait time.Duration, ok bool) {
 	wait = lookEvery
 	for _, d := range slices.Backward(o.List()) {
 		if d.State != OnBox {
+			continue
+		}
+		if d.From != "" && region.Barred(d.From) {
+			o.waits(d.ID, whyBarred)
 			continue
 		}
 		if left := time.Until(later[d.ID]); left > 0 {
@@ -135,10 +143,25 @@ func (o *Outbox) send(ctx context.Context, region Region, d Deposit) error {
 			return err
 		}
 	}
-	if err := region.Commit(ctx, d); err != nil {
+	err := region.Commit(ctx, d)
+	if errors.Is(err, ErrTaken) {
+		o.log.WarnContext(ctx, "the region has another deposit of this id, and gets this one under a new one", "deposit", d.ID, "id", d.RegionID())
+		if d, err = o.rename(d.ID); err == nil {
+			err = region.Commit(ctx, d)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	return o.Learn(d.ID, InRegion, "", "", "", "")
+	return o.Learn(d.RegionID(), InRegion, "", "", "", "")
+}
+
+// waiting reports whether a deposit still has to be brought to the region.
+func (o *Outbox) waiting(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	d := o.deposits[id]
+	return d != nil && d.State == OnBox
 }
 
 func (o *Outbox) lacking(ctx context.Context, region Region, digests []block.Digest) ([]block.Digest, error) {
@@ -166,6 +189,11 @@ func (o *Outbox) sendBlocks(ctx context.Context, region Region, id string, missi
 		case slots <- struct{}{}:
 		}
 		if ctx.Err() != nil {
+			break
+		}
+		if !o.waiting(id) {
+			cancel(errDone) // another box has brought the same
+			<-slots
 			break
 		}
 		wg.Go(func() {

@@ -280,9 +280,7 @@ func (b *Bulk) free() *lane {
 		usable = append(usable, l)
 		fastest = max(fastest, l.rate)
 	}
-	if underWay >= max(inFlightMost, len(usable)) {
-		return nil
-	}
+	full := underWay >= max(inFlightMost, len(usable))
 	var best *lane
 	var soonest float64
 	backlog, together := float64(len(b.waiting)), 0.0 // of the fast ones
@@ -295,7 +293,9 @@ func (b *Bulk) free() *lane {
 			backlog += float64(l.busy)
 			together += rate
 		}
-		if l.busy >= depthMost {
+		// Those that were dialled first may have taken all there is to do: one that
+		// comes later gets something all the same, or nobody learns what it can do.
+		if full && (l.busy > 0 || l.rate > 0) || l.busy >= depthMost {
 			continue
 		}
 		if done := float64(l.busy+1) / rate; best == nil || done < soonest {

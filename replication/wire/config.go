@@ -56,6 +56,9 @@ type Config struct {
 	// bbr takes a random loss for what it is, where cubic takes it for a full
 	// line. Empty leaves the system's choice.
 	TCPCongestion string `toml:"tcp_congestion"`
+	// AnyDate takes no peer for lapsed: for a box, whose own clock may be wrong,
+	// among boxes.
+	AnyDate bool `toml:"-"`
 	// ResetKey lets peers of a server that lost its memory know at once that
 	// their QUIC connections are gone (RFC 9000 §10.3). The same key must be
 	// given after each start, and be kept as secret as the certificate's key.

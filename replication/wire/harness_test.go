@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -115,6 +116,7 @@ type options struct {
 	handler http.Handler
 	revoked func(wire.Peer) bool
 	issued  time.Time
+	as      identity.Identity // zero: the region's server s1
 }
 
 func (r *region) serve(t *testing.T, o options) *serving {
@@ -130,7 +132,8 @@ func (r *region) serve(t *testing.T, o options) *serving {
 		o.handler = http.HandlerFunc(whoami)
 	}
 	reg := prometheus.NewRegistry()
-	creds := r.creds(t, r.node(identity.Server, "s1"), o.issued)
+	as := cmp.Or(o.as, r.node(identity.Server, "s1"))
+	creds := r.creds(t, as, o.issued)
 	var l *wire.Listener
 	var err error
 	if o.ln != nil {
@@ -141,7 +144,7 @@ func (r *region) serve(t *testing.T, o options) *serving {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &serving{Listener: l, target: wire.Target{Name: "s1", Address: l.Addr().String()}, reg: reg}
+	s := &serving{Listener: l, target: wire.Target{Name: as.Name, Address: l.Addr().String()}, reg: reg}
 	if o.raft {
 		s.raft = l.Raft()
 	}

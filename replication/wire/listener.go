@@ -354,6 +354,8 @@ func forget(certs []*x509.Certificate) {
 func (l *Listener) welcome(k *link, cs tls.ConnectionState) (Peer, bool) {
 	now := time.Now()
 	peer, err := l.creds.admit(cs, now)
+	peer.timeless = l.cfg.AnyDate
+	peer = peer.at(now)
 	if err != nil || !l.open.name(k, peer, now) {
 		l.met.handshakes.WithLabelValues("crowded").Inc()
 		return Peer{}, false

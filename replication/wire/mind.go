@@ -18,6 +18,7 @@ const (
 	epochTime  = 2 * time.Second
 	epochBytes = 3 << 20
 	epochMost  = 6 * time.Second
+	partlyMost = 10 * time.Second
 )
 
 // carrying is the epoch under way.
@@ -26,6 +27,9 @@ type carrying struct {
 	busy  time.Duration
 	bytes int64
 	tcp   int64
+	// partly is how long it was put off because some of the mode's connections were
+	// not there.
+	partly time.Duration
 }
 
 // probing is what is known of the line while nothing comes over it.
@@ -325,6 +329,11 @@ func (b *Bulk) measure(now time.Time, took time.Duration) {
 	if now.Before(c.from) || !b.hungry() || b.probing.away {
 		return
 	}
+	if !b.complete() && c.partly < partlyMost {
+		// What the others bring says nothing of the mode.
+		*c = carrying{from: now.Add(warmUp), partly: c.partly + warmUp}
+		return
+	}
 	c.busy += took
 	if c.busy < epochTime || c.bytes < epochBytes && c.busy < epochMost {
 		return
@@ -346,6 +355,19 @@ func (b *Bulk) measure(now time.Time, took time.Duration) {
 	if next != was {
 		c.from = now.Add(warmUp)
 	}
+}
+
+// complete says that the mode is what carries: each way that it wants has a
+// connection that works, or did. The lock is held.
+func (b *Bulk) complete() bool {
+	for _, way := range []Way{OverQUIC, OverTCP} {
+		if b.wants(way) > 0 && !slices.ContainsFunc(b.lanes, func(l *lane) bool {
+			return (l.way == OverQUIC) == (way == OverQUIC) && !l.dying && l.conn.alive() && (l.busy > 0 || l.rate > 0)
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 // hungry says that more could be carried than there are connections for: then

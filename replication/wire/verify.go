@@ -194,6 +194,10 @@ func (c Credentials) trustLeaf(leaf *x509.Certificate, want Target, now time.Tim
 		return fmt.Errorf("dialled %s, want a %s: %w", peer, want.role(), ErrRole)
 	case want.Name != "" && peer.Name != want.Name:
 		return fmt.Errorf("dialled %s %s, met %s: %w", want.role(), want.Name, peer.Name, ErrRole)
+	case want.role() == identity.Box && peer.School != want.School:
+		return fmt.Errorf("dialled a box of school %s, met one of %s: %w", want.School, peer.School, ErrForeign)
+	case want.Key != (identity.Key{}) && peer.Key != want.Key:
+		return fmt.Errorf("dialled %s, which shows another key than the one that was enrolled: %w", peer, ErrRevoked)
 	}
 	return nil
 }

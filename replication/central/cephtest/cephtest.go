@@ -7,7 +7,7 @@
 // It installs nothing: Debian's packages ceph-mon, ceph-osd and radosgw must be
 // there (Missing tells). It uses nothing of the machine's own Ceph configuration.
 // There is no manager daemon, so `ceph df` and the like know nothing. This is no
-// way to keep data: OSDs lie in sparse files of 4 GiB, side by side.
+// way to keep data: OSDs lie in sparse files of 16 GiB, side by side.
 package cephtest
 
 import (

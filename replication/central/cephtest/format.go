@@ -138,7 +138,7 @@ osd_heartbeat_interval = 1
 osd_heartbeat_grace = 5
 
 # Small. The aio poll interval is waited for whenever an OSD's file is closed.
-bluestore_block_size = 4294967296
+bluestore_block_size = 17179869184
 bluestore_cache_autotune = false
 bluestore_cache_size = 67108864
 bluestore_fsck_on_mkfs = false

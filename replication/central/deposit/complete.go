@@ -57,9 +57,7 @@ func (s *Depository) complete(ctx context.Context, region identity.Region, id st
 	if err != nil {
 		return none, err
 	}
-	s.settled.WithLabelValues("kept").Inc()
-	s.log.InfoContext(ctx, "a deposit is kept", "deposit", id, "school", r.is.School, "key", Key(r.is), "bytes", r.is.Length)
-	return s.state(r), nil
+	return s.isKept(ctx, r, info), nil
 }
 
 // errUnseen is a file of which this gateway has not seen all bytes, or whose parts

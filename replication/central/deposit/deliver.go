@@ -92,8 +92,8 @@ func (s *Depository) deliverOver(ctx context.Context, r record, p []byte) (centr
 	return s.isKept(ctx, r, info), nil
 }
 
-// isKept tells of a file that is in the store as a whole. The record need not say
-// so: who asks again finds the file.
+// isKept tells of a file that is in the store as a whole. The record of one that
+// was delivered need not say so: who asks again finds the file.
 func (s *Depository) isKept(ctx context.Context, r record, info store.Info) central.DepositState {
 	r.Kept, r.ETag = true, info.ETag
 	s.settled.WithLabelValues("kept").Inc()
