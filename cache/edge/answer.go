@@ -2,12 +2,14 @@ package edge
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"time"
 
 	"preau/cache/object"
 	"preau/cache/rfc9111"
+	"preau/cache/storage"
 )
 
 // attempts is how often a request is answered anew because what it was to be
@@ -35,6 +37,10 @@ func (x *exchange) try() bool {
 		x.h.log.Warn("what is stored can't be looked up", "site", x.site.Name, "err", err)
 	}
 	o := x.selectVariant(set)
+	if o != nil && x.notForMe(o.Status) {
+		x.pass(rfc9111.FwdRequest, x.plan.Name)
+		return true
+	}
 	if o == nil {
 		fwd := rfc9111.FwdURIMiss
 		if len(set) > 0 {
@@ -54,7 +60,7 @@ func (x *exchange) try() bool {
 	case rfc9111.StaleAllowed:
 		return x.serve(o, cs, resultStale, true)
 	case rfc9111.StaleWhileRevalidate:
-		if x.lineUp() {
+		if x.lineUp() && x.probed() == verdictShared {
 			x.h.refresh(x, o)
 		}
 		return x.serve(o, cs, resultStale, true)
@@ -65,7 +71,7 @@ func (x *exchange) try() bool {
 		return true
 	case !x.lineUp():
 		return x.failed(o, d, nil)
-	case x.r.Method == http.MethodHead:
+	case x.r.Method == http.MethodHead && !x.shared: // what is for everybody is asked for by GET
 		x.pass(d.Fwd(), "")
 		return true
 	}
@@ -74,7 +80,7 @@ func (x *exchange) try() bool {
 
 // decide is rfc9111's decision, with what is doubted of the object.
 func (x *exchange) decide(o *object.Object, now time.Time) rfc9111.Decision {
-	d := rfc9111.Decide(x.r.Header, response(o), now, x.site.Rules)
+	d := rfc9111.Decide(x.r.Header, response(o), now, x.site.RulesFor(o.Header))
 	switch {
 	case o.Doubt == object.Invalidated:
 		d.Use, d.MustValidate, d.Reason = rfc9111.Validate, true, rfc9111.ReasonStale
@@ -103,7 +109,18 @@ func (x *exchange) selectVariant(set object.Set) *object.Object {
 
 // matches reports whether o is the variant that the request selects.
 func (x *exchange) matches(o *object.Object) bool {
-	return rfc9111.VaryKey(o.VaryNames, x.r.Header) == o.VaryKey
+	return varyKey(x.store, o.VaryNames, x.r.Header) == o.VaryKey
+}
+
+// varyKey is rfc9111's, but that what says who asks is nowhere kept as it is: a
+// session or a password would lie on the disk.
+func varyKey(s *storage.Storage, names []string, header http.Header) string {
+	key := rfc9111.VaryKey(names, header)
+	if !tellsWho(names) {
+		return key
+	}
+	hash := s.Key("vary", key)
+	return "hashed " + hex.EncodeToString(hash[:])
 }
 
 // response is o as rfc9111 knows it.
@@ -118,10 +135,10 @@ func (x *exchange) miss(fwd string) bool {
 	case req.OnlyIfCached:
 		x.onlyIfCached()
 		return true
-	case !x.lineUp():
+	case !x.lineUp() && (x.r.Method == http.MethodHead || !x.nearby()):
 		x.noAnswer(errLineDown)
 		return true
-	case x.r.Method == http.MethodHead || req.NoStore:
+	case x.r.Method == http.MethodHead && !x.shared || req.NoStore:
 		x.pass(fwd, "")
 		return true
 	}
@@ -136,6 +153,9 @@ func (x *exchange) miss(fwd string) bool {
 // await joins or begins the flight that validates o or, with no o, fetches the
 // response, and answers from its result.
 func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool {
+	if done, again := x.mayFetch(o, d, fwd); done || again {
+		return done
+	}
 	f, leader := x.h.join(x, o)
 	if f == nil {
 		return x.h.ctx.Err() != nil // shutting down, else to be looked up anew
@@ -144,9 +164,17 @@ func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool
 	if !x.wait(f, leader) {
 		return true
 	}
+	x.passGate(f.showsAlive())
 	switch {
+	case f.gone:
+		return x.toldGone(f, fwd)
+	case f.own:
+		return x.toldOwn(f, leader, fwd)
+	case f.object != nil && x.notForMe(f.object.Status):
+		x.pass(fwd, x.plan.Name)
+		return true
 	case f.object != nil && (leader || x.mayShare(f)):
-		cs := rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Collapsed: !leader, Detail: sourceSite}
+		cs := rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Collapsed: !leader, Detail: f.source}
 		if leader {
 			x.lead(f)
 		}
@@ -175,7 +203,7 @@ func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool
 		fallthrough
 	default:
 		if resp := f.take(leader); resp != nil { //nolint:bodyclose // relayed, and closed there
-			x.relay(resp, fwd)
+			x.relay(resp, fwd, f.source)
 			return true
 		}
 		if f.epoch != x.store.PurgeEpoch(x.site.Name) {
@@ -191,6 +219,9 @@ func (x *exchange) lead(f *flight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	x.part, x.cookies, x.body = f.part, f.cookies, f.body
+	if x.fragmented() {
+		x.part = nil // more was asked for than the client wants
+	}
 }
 
 // wait waits for the flight's end; false if the client left before.
@@ -253,14 +284,21 @@ func (x *exchange) alone(o *object.Object, d *rfc9111.Decision, fwd string) bool
 		return true
 	}
 	switch {
+	case f.gone:
+		return x.toldGone(f, fwd)
+	case f.own:
+		return x.toldOwn(f, true, fwd)
+	case f.object != nil && x.notForMe(f.object.Status):
+		x.pass(fwd, x.plan.Name)
+		return true
 	case f.object != nil:
 		x.lead(f)
-		return x.serve(f.object, rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Detail: sourceSite}, resultMiss, false)
+		return x.serve(f.object, rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Detail: f.source}, resultMiss, false)
 	case f.err != nil, f.failure && d != nil && d.MayServe(f.how(), time.Now()):
 		return x.failed(o, zeroIfNil(d), f.err)
 	}
 	if resp := f.take(true); resp != nil { //nolint:bodyclose // relayed, and closed there
-		x.relay(resp, fwd)
+		x.relay(resp, fwd, f.source)
 	}
 	return true
 }

@@ -12,3 +12,16 @@ func (h *Handler) Waiting() (n int) {
 	}
 	return n
 }
+
+// Forget forgets what is remembered in memory of links and folders, as time
+// does.
+func (h *Handler) Forget() {
+	h.gone.InvalidateAll()
+	h.alive.InvalidateAll()
+	h.probed.InvalidateAll()
+	h.listings.InvalidateAll()
+	h.unshared.InvalidateAll()
+}
+
+// WithNotice is withNotice.
+var WithNotice = withNotice

@@ -7,15 +7,21 @@ import (
 	"net/textproto"
 	"strings"
 	"sync"
+	"time"
 
 	"preau/cache/fill"
 	"preau/cache/object"
 	"preau/cache/rfc9111"
 )
 
+// circleAfter is how long a neighbour waits for what waits for a neighbour,
+// before that is taken for boxes that wait for each other.
+const circleAfter = time.Second
+
 // flightKey is what makes two requests wait for one response.
 type flightKey struct {
 	key   object.Key
+	near  bool   // for a neighbour, who is not to wait for what waits for one
 	vary  string // the request's place among the variants that are known
 	conds string // the client's own conditions, on a miss
 }
@@ -30,6 +36,7 @@ type flight struct {
 	cancel      context.CancelFunc
 	done        chan struct{}
 	interim     chan interim
+	nearby      patience
 
 	// results
 	object  *object.Object // stored or vouched for: to be served from the store
@@ -38,7 +45,11 @@ type flight struct {
 	cookies []string       // Set-Cookie for the leader alone
 	lone    bool           // object is as the leader alone may have it
 	status  int            // of the site's response
+	source  string         // who sent it
 	failure bool           // the site answered 500, 502, 503 or 504
+	own     bool           // what the site answered is the asker's own
+	gone    bool           // the site no longer has it
+	live    bool           // but what leads to it may lead to something else
 	err     error          // no response was had
 
 	mu      sync.Mutex
@@ -126,16 +137,59 @@ func (h *Handler) join(x *exchange, o *object.Object) (*flight, bool) {
 	if m, ok := h.unshared.GetIfPresent(x.key); ok && m.alone {
 		return h.begin(x, o, flightKey{}, true)
 	}
-	key := flightKey{key: x.key}
+	key := flightKey{key: x.key, near: x.neighbour}
 	if o != nil {
 		key.vary = o.VaryKey
 	} else {
 		key.conds = strings.Join(append(x.r.Header.Values("If-None-Match"), x.r.Header.Values("If-Modified-Since")...), "\n")
 		if set, err := x.store.Objects().Lookup(x.key); err == nil && len(set) > 0 {
-			key.vary = rfc9111.VaryKey(set[0].VaryNames, x.r.Header)
+			key.vary = varyKey(x.store, set[0].VaryNames, x.r.Header)
 		}
 	}
+	h.untilTried(x, key)
 	return h.begin(x, o, key, false)
+}
+
+// shared finds the flight that a request with that key may wait for. One that
+// was begun for a neighbour is anybody's; what was begun for a device is a
+// neighbour's unless it waits for one itself. Callers hold h.mu.
+func (h *Handler) shared(key flightKey) *flight {
+	if f := h.flights[key]; f != nil {
+		return f
+	}
+	key.near = !key.near
+	f := h.flights[key]
+	if f != nil && !key.near && f.nearby.tried() != nil {
+		return nil
+	}
+	return f
+}
+
+// untilTried returns when the flight that a neighbour's request could wait for
+// does not wait for a neighbour itself, or has done so for long enough.
+func (h *Handler) untilTried(x *exchange, key flightKey) {
+	if !key.near {
+		return
+	}
+	key.near = false
+	h.mu.Lock()
+	f := h.flights[key]
+	h.mu.Unlock()
+	if f == nil {
+		return
+	}
+	tried := f.nearby.tried()
+	if tried == nil {
+		return
+	}
+	patience := time.NewTimer(circleAfter)
+	defer patience.Stop()
+	select {
+	case <-tried:
+	case <-f.done:
+	case <-x.r.Context().Done():
+	case <-patience.C:
+	}
 }
 
 // refresh validates o in the background, unless that is under way.
@@ -187,7 +241,7 @@ func (h *Handler) begin(x *exchange, o *object.Object, key flightKey, private bo
 	}
 	if !private {
 		// What was asked for before a purge is not for those who come after it.
-		if other := h.flights[key]; other != nil && other.epoch == f.epoch {
+		if other := h.shared(key); other != nil && other.epoch == f.epoch {
 			other.mu.Lock()
 			other.waiters++
 			other.mu.Unlock()
@@ -216,6 +270,7 @@ func (h *Handler) begin(x *exchange, o *object.Object, key flightKey, private bo
 	})
 	go func() {
 		defer h.work.Done()
+		t.prepare(ctx)
 		t.run(ctx, f)
 		h.mu.Lock()
 		if !private && h.flights[key] == f {

@@ -28,13 +28,13 @@ func (x *exchange) freshenByHead(resp *http.Response) {
 	}
 	// What may not be stored for others may not change what they get either.
 	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: x.url(), Header: x.r.Header},
-		rfc9111.Response{Status: resp.StatusCode, Header: resp.Header}, x.site.Rules)
+		rfc9111.Response{Status: resp.StatusCode, Header: resp.Header}, x.site.RulesFor(resp.Header))
 	if !verdict.Store && !shared(verdict.Reason) {
 		return
 	}
 	private := verdict.Reason == rfc9111.ReasonPrivate || verdict.Reason == rfc9111.ReasonNoStore
 	head := rfc9111.Response{Status: resp.StatusCode, Header: resp.Header, RequestTime: x.start, ResponseTime: time.Now()}
-	header, effect := rfc9111.UpdateHEAD(stored, head, x.site.Rules)
+	header, effect := rfc9111.UpdateHEAD(stored, head, x.site.RulesFor(stored.Header))
 	next := *o
 	switch {
 	case private && effect != rfc9111.HeadIgnored, effect == rfc9111.HeadInvalidates:
@@ -48,7 +48,7 @@ func (x *exchange) freshenByHead(resp *http.Response) {
 		}
 		header.Del("Content-Length")
 		next.Header, next.RequestTime, next.ResponseTime, next.Doubt = header, head.RequestTime, head.ResponseTime, object.NoDoubt
-		next.SetMarks(x.store.Marker(), x.path, x.r.URL.RawQuery)
+		next.SetMarks(x.store.Marker(), x.path, x.query)
 	default:
 		return
 	}

@@ -31,7 +31,7 @@ func (x *exchange) serveHot(o *object.Object, cs rfc9111.CacheStatus, result str
 		return false
 	}
 	b, ok := x.h.hot.GetIfPresent(o.ID)
-	if !ok {
+	if !ok || !x.maySend(int64(len(b.data))) {
 		return false
 	}
 	h := x.w.Header()
@@ -45,7 +45,7 @@ func (x *exchange) serveHot(o *object.Object, cs rfc9111.CacheStatus, result str
 		return true
 	}
 	n, err := x.w.Write(b.data)
-	x.sent(cs.Detail, int64(n))
+	x.sent(sourceLocal, int64(n))
 	x.finish(err)
 	return true
 }

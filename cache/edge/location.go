@@ -26,11 +26,13 @@ func (x *exchange) sitePath(path string) (string, bool) {
 
 // climbs reports whether the path would leave the site's base path once its dot
 // segments are removed, in any of the ways servers are known to read them.
-func (x *exchange) climbs() bool {
-	if x.base() == "" || !strings.Contains(x.path, ".") && !strings.Contains(x.path, "%") {
+func (x *exchange) climbs() bool { return x.leaves(x.path) }
+
+func (x *exchange) leaves(path string) bool {
+	if x.base() == "" || !strings.Contains(path, ".") && !strings.Contains(path, "%") {
 		return false
 	}
-	path, err := url.PathUnescape(x.path)
+	path, err := url.PathUnescape(path)
 	if err != nil {
 		return true
 	}

@@ -19,12 +19,15 @@ const (
 
 // Sources of bytes.
 const (
-	sourceLocal = "local"
-	sourceSite  = "site"
+	sourceLocal     = "local"
+	sourceNeighbour = "neighbour"
+	sourceRegion    = "region"
+	sourceSite      = "site"
 )
 
 type metrics struct {
 	requests, sent *prometheus.CounterVec
+	live           *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -35,10 +38,14 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"site", "result"}),
 		sent: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "preau", Subsystem: "edge", Name: "sent_bytes_total",
-			Help: "Bytes of bodies sent to clients, by source: local, site.",
+			Help: "Bytes of bodies sent to clients, by source: local, neighbour, region, site.",
 		}, []string{"site", "source"}),
+		live: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "preau", Subsystem: "edge", Name: "live",
+			Help: "Open requests by which people talk to each other, such as a video conference.",
+		}, []string{"site"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.sent} {
+	for _, c := range []prometheus.Collector{m.requests, m.sent, m.live} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register edge metrics: %w", err)
 		}
@@ -47,14 +54,17 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 }
 
 // counters are a site's, looked up once.
-type counters struct{ requests, sent map[string]prometheus.Counter }
+type counters struct {
+	requests, sent map[string]prometheus.Counter
+	live           prometheus.Gauge
+}
 
 func (m *metrics) site(name string) counters {
-	c := counters{map[string]prometheus.Counter{}, map[string]prometheus.Counter{}}
+	c := counters{map[string]prometheus.Counter{}, map[string]prometheus.Counter{}, m.live.WithLabelValues(name)}
 	for _, r := range []string{resultHit, resultStale, resultRevalidated, resultMiss, resultCollapsed, resultPass, resultError} {
 		c.requests[r] = m.requests.WithLabelValues(name, r)
 	}
-	for _, s := range []string{sourceLocal, sourceSite} {
+	for _, s := range []string{sourceLocal, sourceNeighbour, sourceRegion, sourceSite} {
 		c.sent[s] = m.sent.WithLabelValues(name, s)
 	}
 	return c

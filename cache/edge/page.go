@@ -42,6 +42,8 @@ const (
 	troubleOffline trouble = iota // the site can't be reached
 	troubleBroken                 // it can, but did not answer this
 	troubleUnknown                // no such site
+	troubleGone                   // the site has it no more
+	troubleBusy                   // the site is spared for a while
 )
 
 var pageWords = map[trouble]page.Both[words]{
@@ -97,6 +99,38 @@ var pageWords = map[trouble]page.Both[words]{
 			Advice: "Check the address.",
 		}},
 	},
+	troubleBusy: {
+		French: words{
+			Notice: page.Notice{
+				Title:  "Ce site est très demandé en ce moment",
+				Text:   "La boîte de l’école attend un peu avant de lui demander cette page, pour que l’école ne soit pas prise pour un robot.",
+				Advice: "Réessayez dans une minute. Rien n’est cassé sur votre appareil.",
+				Links:  []page.Link{{Label: "Réessayer"}},
+			},
+			Held: "Ce qui est disponible ici tout de suite :", Home: "Page d’accueil",
+		},
+		English: words{
+			Notice: page.Notice{
+				Title:  "This site is very busy at the moment",
+				Text:   "The school’s box waits a little before it asks for this page, so that the school is not taken for a robot.",
+				Advice: "Try again in a minute. Nothing is wrong with your device.",
+				Links:  []page.Link{{Label: "Try again"}},
+			},
+			Held: "What is available here at once:", Home: "Home page",
+		},
+	},
+	troubleGone: {
+		French: words{Notice: page.Notice{
+			Title:  "Ce lien ne mène plus à rien",
+			Text:   "Le partage a été retiré, ou sa durée est passée, ou l’adresse n’est pas tout à fait la bonne.",
+			Advice: "Demandez un nouveau lien à la personne qui vous a donné celui-ci, par exemple votre professeur. Rien n’est cassé sur votre appareil.",
+		}},
+		English: words{Notice: page.Notice{
+			Title:  "This link leads nowhere any more",
+			Text:   "What was shared has been taken back, or its time is over, or the address is not quite right.",
+			Advice: "Ask the person who gave you this link, such as your teacher, for a new one. Nothing is wrong with your device.",
+		}},
+	},
 }
 
 // listed is one entry of what is available.
@@ -117,8 +151,11 @@ func (x *exchange) noAnswer(err error) {
 	if x.wrote {
 		panic(http.ErrAbortHandler)
 	}
-	kind, status := troubleBroken, http.StatusBadGateway
+	kind, status, again := troubleBroken, http.StatusBadGateway, 15*time.Second
+	busy, isBusy := errors.AsType[*upstream.BusyError](err)
 	switch {
+	case isBusy:
+		kind, status, again = troubleBusy, http.StatusServiceUnavailable, max(busy.Wait, time.Second)
 	case errors.Is(err, upstream.ErrLineDown), errors.Is(err, fill.ErrUnavailable) && !x.lineUp():
 		kind, status = troubleOffline, http.StatusGatewayTimeout
 	case errors.Is(err, upstream.ErrStalled), errors.Is(err, fill.ErrUnavailable):
@@ -129,11 +166,17 @@ func (x *exchange) noAnswer(err error) {
 	x.count(resultError)
 	h := x.w.Header()
 	detail := "origin-error"
-	if kind == troubleOffline {
+	if errors.Is(err, errFragment) {
+		status, detail = http.StatusBadGateway, "fragment-mismatch"
+	}
+	switch kind {
+	case troubleBusy:
+		detail = "busy"
+	case troubleOffline:
 		detail = "offline"
 	}
 	rfc9111.AppendCacheStatus(h, Name, rfc9111.CacheStatus{Fwd: rfc9111.FwdMiss, Detail: detail})
-	h.Set("Retry-After", "15")
+	h.Set("Retry-After", contentLength(int64((again+time.Second-1)/time.Second)))
 	x.wrote = true
 	var held []listed
 	if wantsPage(x.r) {
@@ -165,7 +208,7 @@ func (x *exchange) held() []listed {
 	var out []listed
 	now := time.Now()
 	err := x.store.Objects().Listed(x.r.Context(), x.site.Name, func(o *object.Object) bool {
-		d := rfc9111.Decide(http.Header{}, response(o), now, x.site.Rules)
+		d := rfc9111.Decide(http.Header{}, response(o), now, x.site.RulesFor(o.Header))
 		if o.Complete && o.Doubt != object.Invalidated && (d.Use == rfc9111.Fresh || d.MayServe(rfc9111.Disconnected, now)) {
 			out = append(out, listed{Link: link(x.prefix + o.Lists), Name: readable(lastOf(o.Lists)), path: o.Lists})
 		}

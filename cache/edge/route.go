@@ -93,6 +93,8 @@ type exchange struct {
 	key   object.Key
 
 	path   string     // escaped, as the site knows it
+	query  string     // raw
+	force  bool       // the URL ends in a bare question mark
 	prefix string     // what the client's path has before it
 	wrote  bool       // the response has begun
 	varied bool       // a flight brought another variant: it is not joined again
@@ -100,34 +102,53 @@ type exchange struct {
 	body   *fill.Body // the body that a flight opened for this request, held by the flight
 	start  time.Time
 
+	vouches   bool // digests are wanted in place of the body
+	proves    bool // a proof is wanted
+	neighbour bool // another box of the school asks
+	device    bool // nobody who keeps what others are sent
+
 	cookies []string // Set-Cookie that the site sent this client and nobody else
+
+	plan    *planned // what the site's profile says; nil without one
+	shared  bool     // the exchange is for what anybody may have: r, path and query are not the client's own
+	entered bool     // see enter
+	gate    *gate    // that opens with this exchange
 }
 
 // exchange finds the site that a request is for.
-func (h *Handler) exchange(w http.ResponseWriter, r *http.Request) (*exchange, bool) {
-	x := &exchange{h: h, w: w, r: r, path: r.URL.EscapedPath(), start: time.Now()}
+func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, as exchange) (*exchange, bool) {
+	x := &as
+	x.h, x.w, x.r, x.path, x.start = h, w, r, r.URL.EscapedPath(), time.Now()
+	x.query, x.force = r.URL.RawQuery, r.URL.ForceQuery
 	if x.path == "" { // of http://host, without a slash (RFC 9110 §4.2.3)
 		x.path = "/"
 	}
-	own := h.byHost.find(r.Host)
+	site, prefix, path := h.byHost.route(r.Host, x.path)
+	if prefix != "" && path == "" {
+		// Without the slash every relative link of the page would miss.
+		u := *r.URL
+		u.Path, u.RawPath = prefix+"/", ""
+		http.Redirect(w, r, u.RequestURI(), http.StatusPermanentRedirect)
+		x.wrote = true
+	}
+	x.site, x.prefix, x.path = site, prefix, path
+	return x, x.site != nil
+}
+
+// route finds the site that a path under a host is for, and the path as the site
+// knows it; prefix is what the client's has before it. The site is nil if there is
+// none, and the path empty of /o/NAME without a slash.
+func (h hosts) route(host, path string) (site *Site, prefix, rest string) {
+	own := h.find(host)
 	// A host that was given to one site is that site's alone: another's pages
 	// under it would get its cookies and read its pages.
-	if rest, ok := strings.CutPrefix(x.path, pathPrefix); ok && (own == nil || own == h.byHost.others || own.Name == firstSegment(rest)) {
-		name, rest, slash := strings.Cut(rest, "/")
-		if s := h.byHost.byName[name]; s != nil {
-			x.site, x.prefix, x.path = s, pathPrefix+name, "/"+rest
-			if !slash {
-				// Without the slash every relative link of the page would miss.
-				u := *r.URL
-				u.Path, u.RawPath = x.prefix+"/", ""
-				http.Redirect(w, r, u.RequestURI(), http.StatusPermanentRedirect)
-				x.wrote = true
-			}
-			return x, true
+	if named, ok := strings.CutPrefix(path, pathPrefix); ok && (own == nil || own == h.others || own.Name == firstSegment(named)) {
+		name := firstSegment(named)
+		if s := h.byName[name]; s != nil {
+			return s, pathPrefix + name, named[len(name):]
 		}
 	}
-	x.site = own
-	return x, x.site != nil
+	return own, "", path
 }
 
 func firstSegment(path string) string {
@@ -138,20 +159,28 @@ func firstSegment(path string) string {
 // keyParts is what the object's key is made of. The method is not among them:
 // only responses to GET are stored.
 func (x *exchange) keyParts() []string {
-	parts := []string{x.site.Name, x.path, x.r.URL.RawQuery}
-	if x.r.URL.ForceQuery {
+	parts := []string{x.site.Name, x.path, x.query}
+	if x.force {
 		parts[2] = "?"
 	}
-	if x.site.PreserveHost {
+	switch {
+	case x.site.PreserveHost:
 		parts = append(parts, strings.ToLower(x.r.Host))
+	case x.shared:
+		parts = append(parts, "")
+	}
+	if x.shared {
+		// What was asked for by nobody is kept apart from what was not: a site's
+		// profile may be another tomorrow.
+		parts = append(parts, "for everybody")
 	}
 	return parts
 }
 
 // url is what to ask the site for.
 func (x *exchange) url() *url.URL {
-	u := x.site.Upstream.URL(x.path, x.r.URL.RawQuery)
-	u.ForceQuery = x.r.URL.ForceQuery
+	u := x.site.Upstream.URL(x.path, x.query)
+	u.ForceQuery = x.force
 	return u
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"preau/cache/fill"
 	"preau/cache/object"
+	"preau/cache/profile"
 	"preau/cache/rfc9111"
 )
 
@@ -22,20 +23,30 @@ import (
 // validated for this request, so that its Age is told. false means that
 // nothing was sent and another attempt should be made.
 func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string, aged bool) bool {
+	if x.proves {
+		return x.serveProof(o)
+	}
+	x.collect(o)
 	h := x.w.Header()
 	for k, v := range o.Header {
 		h[k] = slices.Clip(v) // shared by all who get it: an append must copy
 	}
+	delete(h, profile.Field)
 	if aged || h.Get("Age") != "" {
 		rfc9111.SetAge(h, response(o).CurrentAge(time.Now()))
 	}
 	if len(x.cookies) > 0 {
 		h["Set-Cookie"] = x.cookies
 	}
+	x.addCookies(h)
+	x.name(h, o.Status)
 	rfc9111.Via(h, 1, 1, Name)
 	x.localise(h)
 	x.observe(o)
 
+	if x.serveRendition(o, cs, result) || x.serveDated(o, cs, result) {
+		return true
+	}
 	if o.Status == http.StatusOK && rfc9111.Preconditions(x.r.Method, x.r.Header, response(o)) == http.StatusNotModified {
 		rfc9111.AppendCacheStatus(h, Name, cs)
 		for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Range", "Transfer-Encoding"} {
@@ -72,7 +83,7 @@ func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string
 // observe tells the observer of a response that is served.
 func (x *exchange) observe(o *object.Object) {
 	fn := x.h.observe.Load()
-	if fn == nil || o.Status != http.StatusOK || x.r.Method != http.MethodGet {
+	if fn == nil || x.neighbour || o.Status != http.StatusOK || x.r.Method != http.MethodGet {
 		return
 	}
 	// A player asks for a film in a hundred parts: that is one request.
@@ -113,8 +124,8 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 			}
 		}
 	}
-	if sum := body.SHA256(); !sum.IsZero() && wantsDigest(x.r.Header) {
-		h.Set("Repr-Digest", reprDigest(sum))
+	if wantsDigest(x.r.Header) {
+		x.addDigest(h, body)
 	}
 	if x.r.Method == http.MethodHead {
 		rfc9111.AppendCacheStatus(h, Name, cs)
@@ -122,6 +133,11 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 			h.Set("Content-Length", contentLength(length))
 		}
 		x.begin(status, result)
+		return true
+	}
+	if x.neighbour && !x.mayFollow(body, spans) {
+		x.clear()
+		x.onlyIfCached()
 		return true
 	}
 	if len(spans) > 1 && o.Fragment {
@@ -139,18 +155,25 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 		x.giveUp(o)
 		return false
 	}
+	if (status == http.StatusOK || status == http.StatusPartialContent) && !o.Fragment && !x.maySend(spans[0].Len) {
+		return x.serveDigests(o, body, cs, result, status, spans[0])
+	}
 	if x.keepHot(o, body) && x.serveHot(o, cs, result) {
 		return true
 	}
 	if cs.Hit && !body.Holds(from, to) {
 		// Some of it comes from the site after all.
-		cs = rfc9111.CacheStatus{Fwd: rfc9111.FwdPartial, Stored: true, Collapsed: body.Fetching(), Detail: sourceSite}
-		if !x.lineUp() && !body.Fetching() {
+		cs = x.partial(body)
+		if !x.lineUp() && !body.Fetching() && !x.nearby() {
 			x.clear()
 			x.noAnswer(errLineDown)
 			return true
 		}
 	}
+	if err := x.refusal(o.ID, from, to); err != nil && !body.Holds(from, to) {
+		return x.notBegun(err)
+	}
+	counted := x.counted(cs, body, from, to)
 	reader := body.NewReader(from, to)
 	defer reader.Close()
 	// The first byte decides whether there is a response to begin.
@@ -161,6 +184,9 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 		}
 		x.outdated(o, err)
 		return x.notBegun(err)
+	}
+	if cs.Fwd == rfc9111.FwdPartial {
+		cs.Detail = bodySource(body) // it is known by now
 	}
 	rfc9111.AppendCacheStatus(h, Name, cs)
 	if length >= 0 {
@@ -173,8 +199,10 @@ func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.Cache
 		}
 	}
 	x.begin(status, result)
-	reader.Count(func(n int64) { x.sent(cs.Detail, n) })
-	_, err := reader.CopyTo(x.r.Context(), x.w)
+	reader.Count(counted)
+	ctx, settled := x.untilRefused(o.ID, from, to)
+	_, err := reader.CopyTo(ctx, x.w)
+	settled()
 	x.outdated(o, err)
 	x.finish(err)
 	return true
@@ -194,8 +222,8 @@ func (x *exchange) serveParts(o *object.Object, body *fill.Body, spans []rfc9111
 		if !cs.Hit || body.Holds(s.Off, s.End()) {
 			continue
 		}
-		cs = rfc9111.CacheStatus{Fwd: rfc9111.FwdPartial, Stored: true, Collapsed: body.Fetching(), Detail: sourceSite}
-		if !x.lineUp() && !body.Fetching() {
+		cs = x.partial(body)
+		if !x.lineUp() && !body.Fetching() && !x.nearby() {
 			x.clear()
 			x.noAnswer(errLineDown)
 			return true
@@ -235,7 +263,7 @@ func (x *exchange) serveParts(o *object.Object, body *fill.Body, spans []rfc9111
 			break
 		}
 		reader := body.NewReader(s.Off, s.Off+s.Len)
-		reader.Count(func(n int64) { x.sent(cs.Detail, n) })
+		reader.Count(x.counted(cs, body, s.Off, s.End()))
 		_, err = reader.CopyTo(x.r.Context(), x.w)
 		reader.Close()
 		if err != nil {
@@ -248,6 +276,41 @@ func (x *exchange) serveParts(o *object.Object, body *fill.Body, spans []rfc9111
 	x.outdated(o, err)
 	x.finish(err)
 	return true
+}
+
+// partial says that some of what is stored must be fetched after all.
+func (x *exchange) partial(body *fill.Body) rfc9111.CacheStatus {
+	return rfc9111.CacheStatus{Fwd: rfc9111.FwdPartial, Stored: true, Collapsed: body.Fetching(), Detail: bodySource(body)}
+}
+
+// counted returns what counts the bytes of an answer by their source.
+func (x *exchange) counted(cs rfc9111.CacheStatus, body *fill.Body, from, to int64) func(int64) {
+	if cs.Hit || !cs.Stored && body.Holds(from, to) { // there already, and only validated
+		return func(n int64) { x.sent(sourceLocal, n) }
+	}
+	return func(n int64) { x.sent(bodySource(body), n) }
+}
+
+// mayFollow reports whether a neighbour may wait for what is not held of body:
+// not for what waits for a neighbour, and where it wants only what is here, for
+// what is on its way.
+func (x *exchange) mayFollow(body *fill.Body, spans []rfc9111.Span) bool {
+	held, coming := true, true
+	for _, s := range spans {
+		to := int64(-1)
+		if s.Len >= 0 {
+			to = s.End()
+		}
+		held = held && body.Holds(s.Off, to)
+		coming = coming && body.Coming(s.Off, to)
+	}
+	switch {
+	case held:
+		return true
+	case fedByNeighbour(body):
+		return false
+	}
+	return coming || !rfc9111.ParseRequestDirectives(x.r.Header).OnlyIfCached
 }
 
 // giveUp forgets a fragment that can't answer the request, so that the next
@@ -315,19 +378,22 @@ func (x *exchange) finish(err error) {
 }
 
 // relay sends a response that is not stored to the client who asked for it.
-func (x *exchange) relay(resp *http.Response, fwd string) {
+func (x *exchange) relay(resp *http.Response, fwd, source string) {
 	defer func() { _ = resp.Body.Close() }() // read to its end, or the client left
+	x.checkRelayed(resp)
 	header := resp.Header
+	header.Del(profile.Field)
 	announced := trailerNames(resp)
 	rfc9111.StripHopByHop(header)
 	rfc9111.Via(header, resp.ProtoMajor, resp.ProtoMinor, Name)
+	x.addCookies(header)
 	x.localise(header)
 	h := x.w.Header()
 	maps.Copy(h, header)
 	if len(announced) > 0 {
 		h["Trailer"] = announced
 	}
-	rfc9111.AppendCacheStatus(h, Name, rfc9111.CacheStatus{Fwd: fwd, FwdStatus: resp.StatusCode, Detail: sourceSite})
+	rfc9111.AppendCacheStatus(h, Name, rfc9111.CacheStatus{Fwd: fwd, FwdStatus: resp.StatusCode, Detail: source})
 	if resp.ContentLength >= 0 && bodyAllowed(resp.StatusCode) {
 		h.Set("Content-Length", contentLength(resp.ContentLength))
 	}
@@ -340,7 +406,7 @@ func (x *exchange) relay(resp *http.Response, fwd string) {
 		defer context.AfterFunc(x.r.Context(), b.end)()
 	}
 	n, err := io.Copy(&flushing{x.w}, resp.Body)
-	x.sent(sourceSite, n)
+	x.sent(source, n)
 	if err == nil {
 		maps.Copy(h, resp.Trailer)
 	}

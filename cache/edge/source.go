@@ -11,7 +11,9 @@ import (
 
 	"preau/cache/fill"
 	"preau/cache/object"
+	"preau/cache/profile"
 	"preau/cache/rfc9111"
+	"preau/cache/vouch"
 )
 
 // newVersionHold is how long the fill of a version that replaced another in
@@ -26,6 +28,7 @@ type source struct {
 	ifRange string
 	strong  bool
 	deaf    atomic.Bool // the site ignores ranges, whatever its validators
+	feeds
 }
 
 // source returns the source of o's body. It asks as t did.
@@ -43,19 +46,37 @@ type lazySource struct {
 	x    *exchange
 	o    *object.Object
 	once sync.Once
-	real *source
+	real atomic.Pointer[source]
 }
 
 func (x *exchange) lazySource(o *object.Object) fill.Source {
 	if !o.Complete {
 		return x.task(o).source(o)
 	}
+	if x.plan != nil {
+		// Of a copy: should x be passed after all, it asks as the client, which
+		// the source of what is for everybody must never do.
+		c := *x
+		x = &c
+	}
 	return &lazySource{x: x, o: o}
 }
 
 func (l *lazySource) source() *source {
-	l.once.Do(func() { l.real = l.x.task(l.o).source(l.o) })
-	return l.real
+	l.once.Do(func() { l.real.Store(l.x.task(l.o).source(l.o)) })
+	return l.real.Load()
+}
+
+func (l *lazySource) from() string {
+	if s := l.real.Load(); s != nil {
+		return s.from()
+	}
+	return ""
+}
+
+func (l *lazySource) fed() bool {
+	s := l.real.Load()
+	return s != nil && s.fed()
 }
 
 func (l *lazySource) Open(ctx context.Context, from, to int64) (*fill.Stream, error) {
@@ -64,16 +85,16 @@ func (l *lazySource) Open(ctx context.Context, from, to int64) (*fill.Stream, er
 
 func (l *lazySource) Ranges() bool { return l.source().Ranges() }
 
-func (l *lazySource) Ready() <-chan struct{} { return l.x.site.Upstream.Up() }
+func (l *lazySource) Ready() <-chan struct{} { return l.x.h.ready(l.x.site, l.x.neighbour) }
 
 // Ranges implements fill.Source.
 func (s *source) Ranges() bool { return s.strong && !s.deaf.Load() }
 
 // Ready implements fill.Source.
-func (s *source) Ready() <-chan struct{} { return s.t.site.Upstream.Up() }
+func (s *source) Ready() <-chan struct{} { return s.t.h.ready(s.t.site, s.t.near) }
 
-// Open implements fill.Source.
-func (s *source) Open(ctx context.Context, from, to int64) (*fill.Stream, error) {
+// open asks for the bytes from..to. by is who answers.
+func (s *source) open(ctx context.Context, from, to int64) (st *fill.Stream, by string, err error) {
 	header := s.t.header.Clone()
 	for _, name := range []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since"} {
 		header.Del(name)
@@ -90,20 +111,39 @@ func (s *source) Open(ctx context.Context, from, to int64) (*fill.Stream, error)
 	// that one's fill. So its context is its own, tied to ctx until then.
 	own, cancel := context.WithCancel(s.t.h.ctx)
 	untie := context.AfterFunc(ctx, cancel)
-	sent := time.Now()
-	resp, err := s.t.site.Upstream.Fetch(s.t.request(own, header))
-	if err != nil {
+	one := &feed{of: &s.feeds}
+	end := func() {
 		untie()
 		cancel()
-		return nil, err
+		one.set(false)
 	}
-	resp.Body = &endingBody{ReadCloser: resp.Body, end: func() { untie(); cancel() }}
+	sent := time.Now()
+	resp, ruling, err := s.t.ask(vouch.With(own, vouch.Fetch{Neighbour: s.t.near, Waiting: one.set}), header)
+	if err != nil {
+		end()
+		return nil, "", err
+	}
+	by = sourceOf(resp)
+	one.began(by)
+	resp.Body = &endingBody{ReadCloser: resp.Body, end: end}
 	got := rfc9111.Response{Status: resp.StatusCode, Header: resp.Header, RequestTime: sent, ResponseTime: time.Now()}
+	if ruling.Effect != profile.Keep && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
+		_ = resp.Body.Close() // of no use
+		switch {
+		case !s.t.asking.shared:
+		case ruling.Effect == profile.Gone:
+			s.t.isGone(ruling)
+		default:
+			s.t.isOwn(ruling)
+		}
+		s.gone()
+		return nil, by, fmt.Errorf("%w: it is no more for everybody (%s)", fill.ErrChanged, ruling.Name)
+	}
 	stream, err := s.stream(resp, got, from, untie)
 	if err != nil && resp.Body != nil {
 		_ = resp.Body.Close() // of no use
 	}
-	return stream, err
+	return stream, by, err
 }
 
 // stream makes a stream of the answer, or says why it is none of ours.
@@ -177,7 +217,7 @@ func (s *source) replace(resp *http.Response, got rfc9111.Response, untie func()
 	// Not before its place is taken: whoever comes in between would ask the site
 	// for what is on its way.
 	defer s.gone()
-	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: s.t.url, Header: s.t.client}, got, s.t.site.Rules)
+	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: s.t.url, Header: s.t.client}, got, s.t.site.RulesFor(got.Header))
 	if !verdict.Store || resp.StatusCode == http.StatusPartialContent {
 		return
 	}
@@ -189,18 +229,12 @@ func (s *source) replace(resp *http.Response, got rfc9111.Response, untie func()
 	untie()
 	next := *s.t
 	next.prior = nil
-	body, ok := next.open(o, stream)
+	body, ok := next.open(o, stream, s.from(), s.fed())
 	if !ok {
 		return
 	}
 	resp.Body = nil // the fill's now
-	s.t.h.mu.Lock()
-	closed := s.t.h.closed
-	if !closed {
-		s.t.h.work.Add(1)
-	}
-	s.t.h.mu.Unlock()
-	if closed {
+	if !s.t.h.starts() {
 		body.Release()
 		return
 	}

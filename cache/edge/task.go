@@ -15,8 +15,10 @@ import (
 	"preau/cache/block"
 	"preau/cache/fill"
 	"preau/cache/object"
+	"preau/cache/profile"
 	"preau/cache/rfc9111"
 	"preau/cache/storage"
+	"preau/cache/vouch"
 )
 
 // task is what a flight does: ask the site once and store what may be stored.
@@ -34,16 +36,19 @@ type task struct {
 	header http.Header    // as it goes to the site, without conditions of ours
 	prior  *object.Object // to be validated
 	ranged bool           // header has a Range
+	near   bool           // for a neighbour
 	lists  string         // path to list the response under, if it may be
+
+	asking *asking // nil for a site without a profile
 }
 
 // task describes what x needs from the site.
 func (x *exchange) task(o *object.Object) *task {
 	t := &task{
-		h: x.h, store: x.store, site: x.site, key: x.key, url: x.url(), path: x.path, query: x.r.URL.RawQuery, host: x.host(),
-		client: x.r.Header.Clone(), header: x.forwardHeader(), prior: o,
+		h: x.h, store: x.store, site: x.site, key: x.key, url: x.url(), path: x.path, query: x.query, host: x.host(),
+		client: x.r.Header.Clone(), header: x.forwardHeader(), prior: o, near: x.neighbour, asking: x.asking(),
 	}
-	if x.site.List && !strings.HasPrefix(x.path, "//") && x.r.URL.RawQuery == "" && !x.hasCredentials() {
+	if x.site.List && !strings.HasPrefix(x.path, "//") && x.query == "" && !x.hasCredentials() && x.listed() {
 		t.lists = x.path
 	}
 	rng := t.header.Get("Range")
@@ -69,9 +74,9 @@ func (x *exchange) task(o *object.Object) *task {
 }
 
 // request is the request to the site.
-func (t *task) request(ctx context.Context, header http.Header) *http.Request {
+func (t *task) request(ctx context.Context, to *url.URL, header http.Header) *http.Request {
 	req := &http.Request{
-		Method: http.MethodGet, URL: t.url, Host: t.host, Header: header,
+		Method: http.MethodGet, URL: to, Host: t.host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	return req.WithContext(ctx)
@@ -84,28 +89,41 @@ func (t *task) run(ctx context.Context, f *flight) {
 	if t.prior != nil {
 		maps.Copy(header, rfc9111.ConditionalHeader(t.prior.Header))
 	}
+	ctx = vouch.With(ctx, vouch.Fetch{Neighbour: t.near, Waiting: f.nearby.set})
 	sent := time.Now()
-	resp, err := t.site.Upstream.Fetch(t.request(ctx, header))
+	resp, ruling, err := t.ask(ctx, header)
 	if err == nil && t.prior != nil && resp.StatusCode == http.StatusNotModified && !rfc9111.Same304(t.prior.Header, resp.Header) {
 		// It vouches for something we don't have: ask for what there is.
 		_ = resp.Body.Close() // a 304 has none
 		sent = time.Now()
-		resp, err = t.site.Upstream.Fetch(t.request(ctx, t.header.Clone()))
+		resp, ruling, err = t.ask(ctx, t.header.Clone())
 	}
 	if err != nil {
 		f.err = err
 		f.cancel()
 		return
 	}
+	f.source = sourceOf(resp)
 	// The request's context must live as long as its body is read.
 	resp.Body = &endingBody{ReadCloser: resp.Body, end: f.cancel}
 	f.status = resp.StatusCode
 	got := rfc9111.Response{Status: resp.StatusCode, Header: resp.Header, RequestTime: sent, ResponseTime: time.Now()}
 	switch {
+	case ruling.Effect != profile.Keep && !t.asking.shared:
+		f.give(resp)
+		t.h.unshared.Set(t.key, mark{alone: true})
+	case ruling.Effect == profile.Gone:
+		_ = resp.Body.Close() // nobody gets it
+		t.isGone(ruling)
+		f.gone, f.live = true, len(ruling.Groups) == 0
+	case ruling.Effect == profile.Own:
+		t.isOwn(ruling)
+		f.own = true
+		f.give(resp)
 	case t.prior != nil && resp.StatusCode == http.StatusNotModified:
 		_ = resp.Body.Close() // a 304 has none
 		t.vouched(ctx, f, got)
-	case t.prior != nil && rfc9111.FailureStatus(resp.StatusCode):
+	case t.prior != nil && t.failure(resp.StatusCode):
 		f.failure = true
 		f.give(resp)
 	default:
@@ -113,6 +131,22 @@ func (t *task) run(ctx context.Context, f *flight) {
 			f.give(resp)
 		}
 	}
+}
+
+// fetch sends one request to the site. The caches' own fields mean nothing
+// beyond it.
+func (t *task) fetch(ctx context.Context, to *url.URL, header http.Header) (*http.Response, error) {
+	req := t.request(ctx, to, header)
+	if accepts := t.accepts(req); accepts != nil {
+		about := vouch.Of(ctx)
+		about.Accept = accepts
+		req = req.WithContext(vouch.With(ctx, about))
+	}
+	resp, err := t.site.Upstream.Fetch(req)
+	if err == nil {
+		vouch.Strip(resp.Header)
+	}
+	return resp, err
 }
 
 // notBefore has caches on the way give nothing older than a purge (RFC 9111
@@ -131,12 +165,12 @@ func (t *task) notBefore(header http.Header) {
 func (t *task) vouched(ctx context.Context, f *flight, got rfc9111.Response) {
 	o := *t.prior
 	got.Header, f.cookies = t.withoutCookies(got.Header)
-	o.Header = rfc9111.Update304(o.Header, got, t.site.Rules)
+	o.Header = rfc9111.Update304(o.Header, got, t.site.RulesFor(o.Header))
 	o.RequestTime, o.ResponseTime, o.Doubt = got.RequestTime, got.ResponseTime, object.NoDoubt
 	o.SetMarks(t.store.Marker(), t.path, t.query) // its tags may be others now
 	f.object = &o
 	keep := o
-	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: t.url, Header: t.client}, response(&o), t.site.Rules)
+	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: t.url, Header: t.client}, response(&o), t.site.RulesFor(o.Header))
 	if !verdict.Store {
 		f.lone = true
 		if !shared(verdict.Reason) {
@@ -171,7 +205,7 @@ func (t *task) withoutCookies(h http.Header) (http.Header, []string) {
 // keep stores the response if it may, and feeds its body to the object's fill.
 // false means that the caller still owns the response and relays it.
 func (t *task) keep(f *flight, resp *http.Response, got rfc9111.Response) bool {
-	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: t.url, Header: t.client}, got, t.site.Rules)
+	verdict := rfc9111.Storable(rfc9111.Request{Method: http.MethodGet, URL: t.url, Header: t.client}, got, t.site.RulesFor(got.Header))
 	if !verdict.Store {
 		t.notKept(resp, verdict.Reason)
 		return false
@@ -185,7 +219,7 @@ func (t *task) keep(f *flight, resp *http.Response, got rfc9111.Response) bool {
 	if t.store.TooLarge(o.Length) {
 		return false
 	}
-	body, ok := t.open(o, stream)
+	body, ok := t.open(o, stream, f.source, f.nearby.tried() != nil)
 	if !ok {
 		return false
 	}
@@ -203,16 +237,27 @@ func (t *task) keep(f *flight, resp *http.Response, got rfc9111.Response) bool {
 	return true
 }
 
-// open stores o and begins its fill with the stream that is open.
-func (t *task) open(o *object.Object, stream *fill.Stream) (*fill.Body, bool) {
+// open stores o and begins its fill with the stream that is open. from is who
+// sends it, and waits says that it is a neighbour who may be fetching it.
+func (t *task) open(o *object.Object, stream *fill.Stream, from string, waits bool) (*fill.Body, bool) {
+	src := t.source(o)
 	if o.Complete {
 		_ = stream.Body.Close() // there is nothing in it
 		stream = nil
 	}
-	body, err := t.store.Create(context.Background(), o, t.source(o), stream)
+	if stream != nil && from != sourceNeighbour { // who sends what is vouched for
+		stream = src.checked(stream, t.fragmentsOf(t.h.ctx))
+	}
+	if stream != nil {
+		stream.Body = src.feeding(stream.Body, from, waits)
+	}
+	body, err := t.store.Create(context.Background(), o, src, stream)
 	if err != nil {
 		t.h.log.Debug("a response can't be kept", "site", t.site.Name, "err", err)
 		return nil, false
+	}
+	if t.overtakenByGone() {
+		t.removeAll()
 	}
 	return body, true
 }
@@ -227,7 +272,7 @@ func (t *task) notKept(resp *http.Response, why rfc9111.Reason) {
 	if resp.StatusCode < 400 && shared(why) {
 		t.h.unshared.Set(t.key, mark{alone: true})
 	}
-	if t.prior != nil && !rfc9111.FailureStatus(resp.StatusCode) {
+	if t.prior != nil && !t.failure(resp.StatusCode) {
 		t.forget("changed")
 	}
 }
@@ -245,9 +290,9 @@ func (t *task) object(resp *http.Response, got rfc9111.Response) (*object.Object
 	names, _ := rfc9111.VaryFields(resp.Header) // "*" was refused as not storable
 	o := &object.Object{
 		ID: object.NewID(), Key: t.key, Site: t.site.Name, Status: resp.StatusCode,
-		Header:      rfc9111.StoredHeader(got, t.site.Rules),
+		Header:      rfc9111.StoredHeader(got, t.site.RulesFor(got.Header)),
 		RequestTime: got.RequestTime, ResponseTime: got.ResponseTime,
-		VaryNames: names, VaryKey: rfc9111.VaryKey(names, t.client),
+		VaryNames: names, VaryKey: varyKey(t.store, names, t.client),
 		Length: resp.ContentLength,
 	}
 	_, strong := rfc9111.StrongValidator(got)
