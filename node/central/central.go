@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"preau/node/lifecycle"
+	"preau/node/locate"
 	"preau/node/obs"
 	"preau/replication/central"
 	"preau/replication/central/deposit"
@@ -58,6 +59,7 @@ type Central struct {
 	key      ed25519.PrivateKey
 	members  []*enrol.Store
 	listener *wire.Listener
+	inbox    *locate.Inbox // of where boxes are; nil: devices are not sent to any
 }
 
 // Run makes a gateway and runs it until ctx ends.
@@ -124,6 +126,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Central, err err
 	}
 	server, err := central.NewServer(central.About{Version: obs.ReadBuild().Version}, publisher, deposits, wire.IdentityOf, log)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.openLocate(ctx, keep); err != nil {
 		return nil, err
 	}
 	if err := c.openWire(ctx, keep, server); err != nil {
@@ -291,6 +296,9 @@ func (c *Central) openWire(ctx context.Context, keep func(func() error), server 
 	keep(c.listener.Close)
 	mux := http.NewServeMux()
 	server.Register(mux)
+	if c.inbox != nil {
+		mux.Handle("PUT "+locate.GatewayPath, wire.Only(c.inbox, identity.Server))
+	}
 	c.group.Add("listener on "+c.listener.Addr().String(), 15*time.Second, func(ctx context.Context) error {
 		return c.listener.Run(ctx, wire.Service{Handler: mux})
 	})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"preau/node/config"
+	"preau/node/locate"
 	"preau/node/obs"
 )
 
@@ -22,6 +23,7 @@ type Config struct {
 	System    string          `toml:"system" doc:"The gateways' own bucket. It must have no versioning, and no rule that removes objects."`
 	Every     config.Duration `toml:"every" doc:"How often each bucket is compared with what was published, give or take a tenth. Notifications make news quicker, and are not needed."`
 	MakeThem  bool            `toml:"make_buckets" doc:"Make the buckets that are not there."`
+	Locate    locate.Config   `toml:"locate" doc:"Sending devices to the box of their school, whatever the region: under the boxes' own public names, which lie below each region's domain and so below this one."`
 	Log       obs.Log         `toml:"log" doc:"The log goes to standard error, which is the journal when systemd runs the gateway."`
 	Admin     Admin           `toml:"admin" doc:"The face for this machine's operator: /healthz, /readyz, /metrics, /held for what is not published and why, and /hints for bucket notifications."`
 	Directory string          `toml:"directory" doc:"Keep the buckets in this folder instead of Ceph: for demonstrations and small set-ups with one gateway. Buckets are folders of their own there, filled with preau central put."`
@@ -47,6 +49,7 @@ func DefaultConfig() Config {
 	return Config{
 		Listen: ":4434", System: "preau-central", Deposits: "preau-deposits", Every: config.Duration(10 * time.Minute),
 		Log: obs.DefaultLog(), Admin: Admin{Listen: "127.0.0.1:9192"}, S3: S3{Region: "default"},
+		Locate: locate.DefaultConfig(),
 	}
 }
 
@@ -85,6 +88,7 @@ func (c Config) Validate() error {
 			p.Addf("s3.key_file", "is missing: name a file with the access key on its first line and the secret key on its second")
 		}
 	}
+	c.Locate.Check(&p, "locate", nil)
 	used := map[string]string{}
 	for key, bucket := range map[string]string{"system": c.System, "deposits": c.Deposits} {
 		if bucket == "" && key == "deposits" {

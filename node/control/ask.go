@@ -33,6 +33,7 @@ type call struct {
 func (c *Client) do(ctx context.Context, q call, into any) error {
 	var tried []Attempt
 	var unsettled error
+	perhaps := false // it was carried out already
 	for address := range c.each() {
 		reached, err := c.ask(ctx, address, q, into)
 		said, isAnswer := errors.AsType[*Error](err)
@@ -42,11 +43,17 @@ func (c *Client) do(ctx context.Context, q call, into any) error {
 		switch {
 		case err == nil:
 			return nil
+		case isAnswer && perhaps && q.method == http.MethodDelete && said.Status == http.StatusNotFound:
+			// It was there when it was asked for first, and is to be gone.
+			if done, ok := into.(*Done); ok {
+				done.Index = c.Index()
+			}
+			return nil
 		case isAnswer && (said.Code != CodeUndecided && said.Code != CodeInternal || q.once):
 			return err
 		case isAnswer:
 			// It may be cut off from the others, or ill, and they be well.
-			unsettled = err
+			unsettled, perhaps = err, true
 			continue
 		case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
 			return context.Cause(ctx)
@@ -55,6 +62,7 @@ func (c *Client) do(ctx context.Context, q call, into any) error {
 		if reached && q.once {
 			return &LostError{a}
 		}
+		perhaps = perhaps || reached
 		tried = append(tried, a)
 		if ctx.Err() != nil {
 			break

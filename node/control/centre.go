@@ -1,6 +1,11 @@
 package control
 
-import "time"
+import (
+	"cmp"
+	"time"
+
+	"preau/replication/wire"
+)
 
 // Centre is how it stands with the ministry's gateway, as the region's leader
 // sees it, or the server that answers if there is none.
@@ -45,4 +50,17 @@ type Path struct {
 	Used      time.Time `json:"used,omitzero"`
 	Failed    time.Time `json:"failed,omitzero"`
 	Reason    string    `json:"reason,omitempty"` // of the last failure, if nothing was answered since
+}
+
+// PathOf tells of a path as the wire knows it.
+func PathOf(s wire.PathState) Path {
+	p := Path{
+		To: cmp.Or(string(s.Target.Name), string(s.Target.Role), s.Target.Address), Address: s.Target.Address,
+		Transport: string(s.Way), Chosen: string(s.Chosen), RTT: s.RTT.Seconds(), Loss: s.Loss, Goodput: s.Goodput, Lanes: s.Lanes,
+		Used: s.Used.UTC(), Failed: s.Failed.UTC(),
+	}
+	if s.Failed.After(s.Used) {
+		p.Reason = Why(s.Err)
+	}
+	return p
 }

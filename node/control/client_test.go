@@ -121,6 +121,22 @@ func TestAnswersThatAreNoSuccess(t *testing.T) {
 	}
 }
 
+// What one server may have taken away before it was lost is not missed when
+// another says that it is gone.
+func TestWhatIsGoneAfterALostAnswerWasTakenAway(t *testing.T) {
+	r := controltest.Start(t, 2)
+	c := open(t, r.Operator(t, "ann"))
+	r.On("DELETE /v1/pins/p1", func(server string, _ *http.Request) (any, error) {
+		if server == "s1" {
+			return nil, &control.Error{Status: 503, Code: control.CodeUndecided, Detail: "could not decide"}
+		}
+		return nil, &control.Error{Status: 404, Code: "not_found", Detail: "there is no pin p1"}
+	})
+	if done, err := c.Unpin(t.Context(), "p1"); err != nil || done.Index != c.Index() {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
 func TestPinIsNotMadeTwice(t *testing.T) {
 	r := controltest.Start(t, 2)
 	r.On("GET /v1/status", status)

@@ -58,6 +58,9 @@ type Tally struct {
 	Away      int `json:"away"`   // not connected
 	Lapsed    int `json:"lapsed"` // away for longer than their certificate can last
 	Revoked   int `json:"revoked"`
+	// Reported are those of which others of their school say that they sent wrong
+	// bytes; see Box.Reports.
+	Reported int `json:"reported,omitzero"`
 }
 
 // Box is one box.
@@ -71,6 +74,9 @@ type Box struct {
 	Enrolled  time.Time `json:"enrolled"`
 	Version   string    `json:"version,omitempty"`
 	State     string    `json:"state"` // connected, behind, away, lapsed, revoked
+	// Reports tell which boxes of its school got wrong bytes from it lately. It
+	// needs a look at its disk and its memory, or to be revoked.
+	Reports []Report `json:"reports,omitempty"`
 }
 
 // TokenRequest asks for an invitation.

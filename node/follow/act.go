@@ -73,10 +73,17 @@ func (f *Follower) load() error {
 // done at the next start.
 func (f *Follower) onChange(ctx context.Context, changes []catalogue.Record, upto feed.Seq) {
 	f.contact()
-	servers := false
+	servers, boxes := false, false
 	for _, r := range changes {
 		f.learn(ctx, r)
 		servers = servers || r.Kind == catalogue.KindServer
+		boxes = boxes || r.Kind == catalogue.KindBox || r.Kind == catalogue.KindRevocation
+	}
+	if boxes {
+		select {
+		case f.boxes <- struct{}{}:
+		default: // it is known already
+		}
 	}
 	if servers {
 		if err := f.listServers(); err != nil {

@@ -22,7 +22,28 @@ const (
 
 var errNoServers = errors.New("no server of the region is known")
 
-type ofKey struct{}
+type (
+	ofKey    struct{}
+	reachKey struct{}
+)
+
+// reach is how far somebody may go for what is not here.
+type reach int
+
+const (
+	anywhere reach = iota // the other boxes, and the region
+	overLine              // the region: another box asks
+	nowhere               // only what is here counts
+)
+
+func withReach(ctx context.Context, r reach) context.Context {
+	return context.WithValue(ctx, reachKey{}, r)
+}
+
+func reachOf(ctx context.Context) reach {
+	r, _ := ctx.Value(reachKey{}).(reach) //nolint:errcheck // anywhere: it has not been said
+	return r
+}
 
 // withOf says which resource the blocks that ctx is for belong to: a server that
 // lacks one knows where to get it then.

@@ -1,13 +1,11 @@
 package follow
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -135,7 +133,7 @@ func (f *Follower) sendCounts(ctx context.Context) error {
 		return fmt.Errorf("encode counts: %w", err)
 	}
 	f.saveCounts() // the same digest under the same number, should we die now
-	if err := f.parents.post(ctx, "/v1/counts", func() io.Reader { return bytes.NewReader(body) }); err != nil {
+	if _, err := f.parents.ask(ctx, "/v1/counts", "/v1/counts", body); err != nil {
 		return err
 	}
 	f.counts.Ack(digest.Seq)

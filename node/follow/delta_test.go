@@ -67,11 +67,11 @@ type one struct {
 	*shop
 }
 
-func (o one) Block(_ context.Context, of string, d block.Digest, _ int) (io.ReadCloser, error) {
+func (o one) Block(_ context.Context, req shelf.Request) (shelf.Given, error) {
 	o.turn <- struct{}{}
 	defer func() { <-o.turn }()
-	p, err := o.get(of, d)
-	return io.NopCloser(bytes.NewReader(p)), err
+	p, err := o.get(req.Of, req.Digest)
+	return shelf.Given{ReadCloser: io.NopCloser(bytes.NewReader(p)), From: shelf.FromRegion}, err
 }
 
 // delta is a follower with a disk and a shop.

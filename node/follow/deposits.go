@@ -9,6 +9,8 @@ import (
 
 	"preau/cache/fill"
 	"preau/replication/catalogue"
+	"preau/replication/identity"
+	"preau/replication/kv"
 	"preau/replication/outbox"
 )
 
@@ -58,7 +60,8 @@ func (f *Follower) runDeposits(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	connected := func() bool { server, _ := f.Connected(); return server != "" }
-	region := newDepositTaker(f.parents, string(f.id.Name), connected, f.busy)
+	region := newDepositTaker(f.parents, string(f.id.Name), connected, f.busy, f.Revoked)
+	region.talking = f.cfg.Talking
 	failed := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -91,11 +94,13 @@ func (f *Follower) runDeposits(ctx context.Context) error {
 // nothing.
 func (f *Follower) learnDeposits(box *outbox.Outbox, lost bool) error {
 	var news []catalogue.Deposit
+	known := make(map[string]bool)
 	whole := f.copy.Whole() // before it is read
 	err := f.copy.List(catalogue.KindDeposit, func(r catalogue.Record) bool {
-		if d, ok := f.ownDeposit(r); ok {
-			if _, err := box.Get(d.ID); err == nil {
+		if d, ok := f.schoolsDeposit(r); ok {
+			if own := f.ours(box, d); own || box.HasGuest(said(d)) {
 				news = append(news, d)
+				known[d.ID] = own
 			}
 		}
 		return true
@@ -104,15 +109,13 @@ func (f *Follower) learnDeposits(box *outbox.Outbox, lost bool) error {
 		return fmt.Errorf("read what the region says of deposits: %w", err)
 	}
 	var errs []error
-	known := make(map[string]bool, len(news))
 	for _, d := range news {
-		known[d.ID] = true
-		errs = append(errs, tellDeposit(box, d))
+		errs = append(errs, f.tellDeposit(box, d))
 	}
 	if lost && whole {
 		for _, d := range box.List() {
-			if !known[d.ID] {
-				errs = append(errs, box.Forgotten(d.ID))
+			if !known[d.RegionID()] {
+				errs = append(errs, box.Forgotten(d.RegionID()))
 			}
 		}
 	}
@@ -128,8 +131,8 @@ func (f *Follower) learnDeposit(r catalogue.Record) error {
 	var err error
 	if r.Kind == catalogue.KindDeposit && r.Deleted {
 		err = box.Forgotten(r.ID)
-	} else if d, ok := f.ownDeposit(r); ok {
-		err = tellDeposit(box, d)
+	} else if d, ok := f.schoolsDeposit(r); ok {
+		err = f.tellDeposit(box, d)
 	}
 	if err != nil {
 		select {
@@ -140,8 +143,9 @@ func (f *Follower) learnDeposit(r catalogue.Record) error {
 	return err
 }
 
-// ownDeposit reads a record of a deposit, if it is of one that was added here.
-func (f *Follower) ownDeposit(r catalogue.Record) (catalogue.Deposit, bool) {
+// schoolsDeposit reads a record of a deposit, if it is of one that was added in
+// this school.
+func (f *Follower) schoolsDeposit(r catalogue.Record) (catalogue.Deposit, bool) {
 	if r.Kind != catalogue.KindDeposit || r.Deleted {
 		return catalogue.Deposit{}, false
 	}
@@ -150,19 +154,65 @@ func (f *Follower) ownDeposit(r catalogue.Record) (catalogue.Deposit, bool) {
 		f.log.Warn("a record of a deposit makes no sense to this version and is left out", "id", r.ID, "err", err)
 		return catalogue.Deposit{}, false
 	}
-	return d, d.Box == string(f.id.Name) && d.School == f.id.School
+	return d, d.School == f.id.School
 }
 
-func tellDeposit(box *outbox.Outbox, d catalogue.Deposit) error {
-	// An id says nothing of the content, and an answer that is wrong here would
-	// let the box give up the only copy.
-	if own, err := box.Get(d.ID); err != nil || own.SHA256 != d.SHA256 || own.Length != d.Length {
-		return nil
+// said is a record as the outbox compares it.
+func said(d catalogue.Deposit) outbox.Deposit {
+	return outbox.Deposit{
+		ID: d.ID, Filename: d.Filename, ContentType: d.ContentType, Title: d.Title, Description: d.Description,
+		Collection: d.Collection, At: d.At, Length: d.Length, SHA256: d.SHA256,
 	}
-	if d.Kept {
-		return box.Learn(d.ID, outbox.InCentral, d.Bucket, d.Key, d.ETag, "")
+}
+
+// ours reports a record that is of a deposit of this box. An id says nothing of
+// the content, and an answer that is wrong here would let the box give up the
+// only copy. What another box of the school has brought is ours if it is the same
+// in all words: it has taken ours over, or we have taken over its.
+func (f *Follower) ours(box *outbox.Outbox, d catalogue.Deposit) bool {
+	own, err := box.InRegionAs(d.ID)
+	if err != nil {
+		return false
 	}
-	return box.Learn(d.ID, outbox.InRegion, "", "", "", d.Waiting)
+	same := said(d)
+	return own.Same(&same) || d.Box == string(f.id.Name) && own.SHA256 == d.SHA256 && own.Length == d.Length
+}
+
+func (f *Follower) tellDeposit(box *outbox.Outbox, d catalogue.Deposit) error {
+	err := box.ReleaseGuests(said(d))
+	switch {
+	case !f.ours(box, d):
+	case d.Kept:
+		err = errors.Join(err, box.Learn(d.ID, outbox.InCentral, d.Bucket, d.Key, d.ETag, ""))
+	default:
+		err = errors.Join(err, box.Learn(d.ID, outbox.InRegion, "", "", "", d.Waiting))
+	}
+	return err
+}
+
+// Revoked reports whether the region has revoked a box of this school, as far as
+// this box has heard. One of which that can't be read is taken for revoked.
+func (f *Follower) Revoked(box string) bool {
+	return f.takenBack(identity.Box, box)
+}
+
+// ServerRevoked is Revoked for one of the region's servers.
+func (f *Follower) ServerRevoked(name string) bool { return f.takenBack(identity.Server, name) }
+
+func (f *Follower) takenBack(role identity.Role, name string) bool {
+	gone, err := f.revoked(role, name)
+	if err != nil {
+		f.log.Warn("it can't be read whether somebody was revoked", "role", role, "name", name, "err", err)
+	}
+	return gone || err != nil
+}
+
+func (f *Follower) revoked(role identity.Role, name string) (bool, error) {
+	_, err := f.copy.Get(catalogue.KindRevocation, catalogue.RevocationID(role, name))
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // busy reports whether something is being fetched for somebody.

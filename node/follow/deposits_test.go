@@ -18,6 +18,7 @@ import (
 
 	"preau/cache/block"
 	"preau/replication/catalogue"
+	"preau/replication/identity"
 	"preau/replication/outbox"
 )
 
@@ -58,6 +59,7 @@ func TestDepositsLearnWhatBecameOfThem(t *testing.T) {
 	f.added = newBringing()
 	box := newOutbox(t)
 	early, late, foreign, other := addTo(t, box, "early", "a"), addTo(t, box, "late", "b"), addTo(t, box, "foreign", "c"), addTo(t, box, "other", "d")
+	over := addTo(t, box, "over", "e")
 	kept := agreed(early)
 	kept.Kept, kept.Bucket, kept.Key = true, "bucket", "school/early"
 	c.apply(t, record(t, kept))
@@ -68,17 +70,20 @@ func TestDepositsLearnWhatBecameOfThem(t *testing.T) {
 	waiting := agreed(late)
 	waiting.Waiting = "the centre is full"
 	others := agreed(foreign)
-	others.Box = "box-b"
+	others.Box, others.Title = "box-b", "it has words of its own"
+	taken := agreed(over)
+	taken.Box = "box-b"
 	swapped := agreed(other)
 	swapped.SHA256 = block.Sum([]byte("something else"))
 	swapped.Kept, swapped.Bucket, swapped.Key = true, "bucket", "k"
-	c.apply(t, record(t, waiting), record(t, others), record(t, swapped))
+	c.apply(t, record(t, waiting), record(t, others), record(t, swapped), record(t, taken))
 	for _, want := range []struct {
 		id      string
 		state   outbox.State
 		waiting string
 	}{
 		{early.ID, outbox.InCentral, ""}, {late.ID, outbox.InRegion, "the centre is full"},
+		{over.ID, outbox.InRegion, ""},
 		{foreign.ID, outbox.OnBox, ""}, {other.ID, outbox.OnBox, ""},
 	} {
 		d, err := box.Get(want.id)
@@ -86,6 +91,74 @@ func TestDepositsLearnWhatBecameOfThem(t *testing.T) {
 			t.Errorf("%s: %s %q %v, want %s %q", d.Filename, d.State, d.Waiting, err, want.state, want.waiting)
 		}
 	}
+}
+
+// A copy that is kept for another box is given up once the region has what it is
+// a copy of, and for nothing less.
+func TestACopyGoesWhenTheRegionHasTheDeposit(t *testing.T) {
+	f, c := opened(t)
+	f.added = newBringing()
+	theirs, box := newOutbox(t), newOutbox(t)
+	early, late, other := addTo(t, theirs, "early", ""), addTo(t, theirs, "late", ""), addTo(t, theirs, "other", "")
+	for _, d := range []outbox.Deposit{early, late, other} {
+		if _, _, err := box.Offered(t.Context(), "box-b", d, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := box.KeepGuest(t.Context(), "box-b", d.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	by := func(d outbox.Deposit, box, title string) catalogue.Record {
+		r := agreed(d)
+		r.Box, r.Title = box, title
+		return record(t, r)
+	}
+	c.apply(t, by(early, "box-b", ""))
+	f.Bring(box)
+	if err := f.learnDeposits(box, true); err != nil {
+		t.Fatal(err)
+	}
+	c.apply(t, by(late, "box-c", ""), by(other, "box-c", "forged"))
+	if left := box.Guests(); len(left) != 1 || left[0].ID != other.ID {
+		t.Errorf("%+v are left", left)
+	}
+}
+
+func TestABoxThatWasRevokedIsKnown(t *testing.T) {
+	f, c := opened(t)
+	c.apply(t, record(t, catalogue.Revocation{Role: identity.Box, Name: "box-b", School: school}),
+		record(t, catalogue.Revocation{Role: identity.Server, Name: "box-c"}))
+	for name, want := range map[string]bool{"box-a": false, "box-b": true, "box-c": false} {
+		if f.Revoked(name) != want {
+			t.Errorf("%s: %v", name, !want)
+		}
+	}
+	c.apply(t, gone(catalogue.KindRevocation, catalogue.RevocationID(identity.Box, "box-b")))
+	if f.Revoked("box-b") {
+		t.Error("it stays revoked")
+	}
+}
+
+// Whoever has taken a deposit's id keeps it from nothing.
+func TestADepositWhoseIDIsTakenGetsAnother(t *testing.T) {
+	s := &fakeServers{blocks: map[string]map[block.Digest]bool{}}
+	commits := 0
+	s.answer = func(_, what string) (int, string) {
+		if what == "commit" {
+			if commits++; commits == 1 {
+				return http.StatusConflict, `{"code":"taken","detail":"there is another deposit of that id"}`
+			}
+		}
+		return 0, ""
+	}
+	taking(t, s, func(t *testing.T, box *outbox.Outbox, _ *atomic.Bool) {
+		t.Helper()
+		d := addTo(t, box, "f", "content")
+		<-time.After(time.Minute)
+		if got := has(t, box, d.ID); got.State != outbox.InRegion || got.As == "" || got.As == d.ID || commits != 2 {
+			t.Errorf("%+v after %d commits", got, commits)
+		}
+	})
 }
 
 // A region that was set back may know nothing of deposits that it had agreed
@@ -208,7 +281,7 @@ func taking(t *testing.T, s *fakeServers, fn func(t *testing.T, box *outbox.Outb
 		p.servers = servers
 		var connected atomic.Bool
 		connected.Store(true)
-		taker := newDepositTaker(p, "box-a", connected.Load, func() bool { return true })
+		taker := newDepositTaker(p, "box-a", connected.Load, func() bool { return true }, func(string) bool { return false })
 		taker.trip = func(to ranked, r *http.Request) (*http.Response, error) { return s.trip(to.name, r) }
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)

@@ -4,7 +4,8 @@
 // What is purged is gone from the cache before the region hears that the box
 // knows of it. What is published can be had on the box under /r/, and is
 // fetched ahead where pins, subscriptions or hints say so, within the hours and
-// at the rate that the region's policy sets. Sites are asked for by way of the
+// at the rate that the region's policy sets; what several boxes of a school want
+// crosses the line once (SetNear, NearBlocks). Sites are asked for by way of the
 // region's servers. Counts of what is asked for go up, above a threshold, and
 // name no device. What is added on the box is brought to the region.
 //
@@ -18,7 +19,11 @@
 //
 // Metrics: preau_follow_acted_changes_total, preau_follow_purged_objects_total,
 // preau_follow_wanted_items, preau_follow_present_items,
-// preau_follow_prefetch_failures_total, preau_follow_counts_total{result="taken|failed"}.
+// preau_follow_prefetch_failures_total, preau_follow_counts_total{result="taken|failed"};
+// of the school's other boxes:
+// preau_follow_neighbour_asks_total{result="got|absent|busy|silent|lost|altered|failed|given_up"},
+// preau_follow_neighbour_requests_total{result="held|fetched|absent|busy|failed|refused"},
+// preau_follow_neighbour_sent_bytes_total.
 package follow
 
 import (
@@ -60,6 +65,9 @@ type Config struct {
 	Sites []string // by name
 	// CountsEvery is how often counts go up, give or take half.
 	CountsEvery time.Duration
+	// Talking, unless nil, reports whether people talk to each other over the
+	// school's line: what is fetched ahead, and deposits, wait meanwhile.
+	Talking func() bool
 	// Wire and Feed are for tests; their zero values are the defaults.
 	Dial wire.DialConfig
 	Feed feed.FollowerConfig
@@ -101,6 +109,7 @@ type Follower struct {
 	dialer    *wire.Dialer
 	feeder    *wire.Dialer // of the feed
 	parents   *parents
+	supply    *supply
 	shelf     *shelf.Shelf
 	stock     stock // the same
 	block     func(ctx context.Context, d block.Digest) ([]byte, error)
@@ -109,10 +118,12 @@ type Follower struct {
 	countBase uint64 // of the numbers of digests
 	met       *metrics
 	poke      chan struct{} // what is wanted may have changed
+	boxes     chan struct{} // which boxes the school has may have changed
 	added     bringing
 
 	mu    sync.Mutex
 	known known
+	rate  *shelf.Rate // of what is fetched ahead over the line, nil: never yet
 	lease lease
 	feeds map[string]*wire.Transport // by address
 	held  feed.Held
@@ -148,7 +159,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, 
 	}
 	f := &Follower{
 		cfg: cfg, log: log.With("part", "follow"), me: me, id: me.Identity(),
-		poke: make(chan struct{}, 1), added: newBringing(), feeds: map[string]*wire.Transport{}, listing: map[block.Digest]chan struct{}{},
+		poke: make(chan struct{}, 1), boxes: make(chan struct{}, 1), added: newBringing(), feeds: map[string]*wire.Transport{}, listing: map[block.Digest]chan struct{}{},
 	}
 	f.notAfter = func() time.Time { return me.Certificate().NotAfter }
 	if f.id.Role != identity.Box {
@@ -177,8 +188,11 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (_ *Follower, 
 		return nil, fmt.Errorf("register metrics of the paths: %w", err)
 	}
 	f.parents = newParents(f.dialer)
-	f.block = f.parents.block
-	if f.shelf, err = shelf.New(shelf.DefaultConfig(), published{f}, f.storage.Load, blockSource{f.parents}, log, reg); err != nil {
+	f.supply = newSupply(func(ctx context.Context, of string, d block.Digest) ([]byte, error) {
+		return f.parents.block(withOf(ctx, of), d)
+	}, f.log, f.met)
+	f.block = f.supply.list
+	if f.shelf, err = shelf.New(shelf.DefaultConfig(), published{f}, f.storage.Load, blockSource{f.supply}, log, reg); err != nil {
 		return nil, err
 	}
 	f.stock = f.shelf
@@ -233,6 +247,9 @@ func (f *Follower) openCopy(dir string) (*feed.Copy, error) {
 // Identity is who this box is in its region.
 func (f *Follower) Identity() identity.Identity { return f.id }
 
+// Credentials are what this box shows, and whom it believes.
+func (f *Follower) Credentials() wire.Credentials { return f.me.Credentials() }
+
 // Parents lists the region's servers as parents of a site.
 func (f *Follower) Parents(site string) parent.List { return f.parents.of(site) }
 
@@ -250,6 +267,7 @@ func (f *Follower) Add(group *lifecycle.Group) {
 	group.Add("copy of the region", 10*time.Second, f.store.run)
 	group.Add("certificate", 5*time.Second, f.renewer.Run)
 	group.Add("prefetch", 10*time.Second, f.runPrefetch)
+	group.Add("blocks for other boxes", 5*time.Second, f.supply.run)
 	group.Add("counts", 5*time.Second, f.runCounts)
 	group.Add("lease", 5*time.Second, f.runLease)
 	group.Add("deposits", 10*time.Second, f.runDeposits)

@@ -95,10 +95,7 @@ func (f *Follower) keepLease() {
 // leased serves from next while the lease lasts.
 func (f *Follower) leased(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f.mu.Lock()
-		over := f.lease.over(time.Now())
-		f.mu.Unlock()
-		if server, _ := f.Connected(); over && server == "" {
+		if f.leaseOver() {
 			w.Header().Set("Cache-Control", "no-store")
 			http.Error(w, "Cette boîte n'a plus de nouvelles de sa région depuis trop longtemps : elle ne peut plus savoir si ce document est encore valable.\n"+
 				"This box has not heard from its region for too long: it can't tell any more whether this document still stands.", http.StatusServiceUnavailable)
@@ -107,4 +104,16 @@ func (f *Follower) leased(next http.Handler) http.Handler {
 		f.servedItem(r.URL.Path)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// leaseOver reports whether nothing published may be served any more.
+func (f *Follower) leaseOver() bool {
+	f.mu.Lock()
+	over := f.lease.over(time.Now())
+	f.mu.Unlock()
+	if !over {
+		return false
+	}
+	server, _ := f.Connected()
+	return server == ""
 }

@@ -9,7 +9,8 @@ import (
 type metrics struct {
 	acted, purged, failures prometheus.Counter
 	wanted, present         prometheus.Gauge
-	counts                  *prometheus.CounterVec
+	counts, asked, lent     *prometheus.CounterVec
+	sent                    prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -28,8 +29,15 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		counts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "preau_follow_counts_total", Help: "Digests of counts sent to the region, by result.",
 		}, []string{"result"}),
+		asked: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "preau_follow_neighbour_asks_total", Help: "Blocks that other boxes were asked for, by what came of it.",
+		}, []string{"result"}),
+		lent: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "preau_follow_neighbour_requests_total", Help: "Blocks that other boxes asked for, by result.",
+		}, []string{"result"}),
+		sent: counter("preau_follow_neighbour_sent_bytes_total", "Bytes of blocks sent to other boxes."),
 	}
-	for _, c := range []prometheus.Collector{m.acted, m.purged, m.failures, m.wanted, m.present, m.counts} {
+	for _, c := range []prometheus.Collector{m.acted, m.purged, m.failures, m.wanted, m.present, m.counts, m.asked, m.lent, m.sent} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

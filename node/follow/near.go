@@ -23,8 +23,8 @@ type resource struct {
 	whole             bool // it was here when somebody looked last
 }
 
-// interest is what pins, subscriptions and hints name: whole collections, and
-// resources by their ids.
+// interest is what pins, subscriptions, hints and lessons name: whole collections,
+// and resources by their ids.
 type interest struct{ collections, ids map[string]bool }
 
 func newInterest() interest {
@@ -36,6 +36,7 @@ func (i interest) in(id, collection string) bool { return i.collections[collecti
 // interest is what the box has to know about, in force already or not.
 func (k *known) interest(school identity.School) interest {
 	out := newInterest()
+	maps.Copy(out.ids, k.lessons)
 	for _, p := range k.pins {
 		switch {
 		case !forSchool(p, school):

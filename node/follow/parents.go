@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -130,31 +131,36 @@ func (p *parents) of(site string) parent.List {
 	}
 }
 
-// post sends a request to the first server that takes it.
-func (p *parents) post(ctx context.Context, path string, body func() io.Reader) error {
+// mostSaid bounds what a server answers to ask.
+const mostSaid = 256 << 10
+
+// ask sends body, in JSON, to the first server in the order of key that takes it,
+// and returns what it says.
+func (p *parents) ask(ctx context.Context, key, path string, body []byte) ([]byte, error) {
 	var errs []error
-	for _, r := range p.order(path, "") {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+r.name+path, body())
+	for _, r := range p.order(key, "") {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+r.name+path, bytes.NewReader(body))
 		if err != nil {
-			return err
+			return nil, err
 		}
+		req.Header.Set("Content-Type", "application/json")
 		resp, err := r.rt.RoundTrip(req)
 		p.note(r.way, err)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", r.name, err))
 			continue
 		}
-		text, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
+		text, err := io.ReadAll(io.LimitReader(resp.Body, mostSaid))
 		err = errors.Join(err, resp.Body.Close())
 		if err == nil && resp.StatusCode/100 == 2 {
-			return nil
+			return text, nil
 		}
-		errs = append(errs, fmt.Errorf("%s answers %d: %s", r.name, resp.StatusCode, text), err)
+		errs = append(errs, fmt.Errorf("%s answers %d: %.300s", r.name, resp.StatusCode, text), err)
 	}
 	if len(errs) == 0 {
-		return errNoServers
+		return nil, errNoServers
 	}
-	return errors.Join(errs...)
+	return nil, errors.Join(errs...)
 }
 
 // Close ends all connections.

@@ -1,10 +1,8 @@
 package follow
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"time"
 
 	"preau/cache/block"
@@ -29,18 +27,6 @@ type stock interface {
 	Pinned() map[string]bool
 	Unpin() error
 	Expire(ctx context.Context, now time.Time) error
-}
-
-// blockSource has the region's servers give blocks to the shelf.
-type blockSource struct{ p *parents }
-
-// Block implements shelf.Source. What it gives is checked already.
-func (s blockSource) Block(ctx context.Context, of string, d block.Digest, _ int) (io.ReadCloser, error) {
-	b, err := s.p.block(withOf(ctx, of), d)
-	if err != nil {
-		return nil, err
-	}
-	return io.NopCloser(bytes.NewReader(b)), nil
 }
 
 func (f *Follower) wake() {
@@ -198,10 +184,7 @@ func (f *Follower) setWhole(w want, whole bool) {
 
 // bring fetches what is not held, and reports whether something failed.
 func (f *Follower) bring(ctx context.Context, missing []want, rate int64) (failed bool) {
-	var limit shelf.Limiter
-	if rate > 0 {
-		limit = shelf.NewRate(rate)
-	}
+	limit := f.limiter(rate)
 	for _, w := range missing {
 		err := f.stock.Fetch(ctx, w.id, limit)
 		switch {
@@ -226,6 +209,21 @@ func (f *Follower) bring(ctx context.Context, missing []want, rate int64) (faile
 		}
 	}
 	return failed
+}
+
+// limiter keeps what is fetched ahead over this box's line to a rate, whether it
+// is for this box or for another one, and quiet while people talk. 0 is no rate.
+func (f *Follower) limiter(rate int64) shelf.Limiter {
+	if rate <= 0 {
+		return quiet{talking: f.cfg.Talking}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.rate == nil {
+		f.rate = shelf.NewRate(rate)
+	}
+	f.rate.Set(rate)
+	return quiet{talking: f.cfg.Talking, next: f.rate}
 }
 
 // tally notes what is held of what is wanted, for the region to know.

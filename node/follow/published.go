@@ -154,6 +154,12 @@ func (f *Follower) list(ctx context.Context, of string, d block.Digest) ([]byte,
 		if !errors.Is(err, kv.ErrNotFound) {
 			return raw, err
 		}
+		switch reachOf(ctx) {
+		case nowhere:
+			return nil, err
+		case overLine: // those below may wait for other boxes, which may wait for this one
+			return f.fetchManifest(ctx, of, d)
+		}
 		f.mu.Lock()
 		wait := f.listing[d]
 		first := wait == nil
@@ -206,7 +212,7 @@ func (f *Follower) manifest(d block.Digest) ([]byte, error) {
 	return whole, nil
 }
 
-// fetchManifest gets a list from the region, and keeps it if there is room.
+// fetchManifest gets a list from elsewhere, and keeps it if there is room.
 func (f *Follower) fetchManifest(ctx context.Context, of string, d block.Digest) ([]byte, error) {
 	raw, err := f.block(withOf(ctx, of), d)
 	if err != nil {

@@ -51,14 +51,7 @@ func pathsOf(bulk, feeds []wire.PathState) []control.Path {
 		if s.Used.IsZero() && s.Failed.IsZero() {
 			continue
 		}
-		p := control.Path{
-			To: cmp.Or(string(s.Target.Name), s.Target.Address), Address: s.Target.Address, Transport: string(s.Way), Chosen: string(s.Chosen),
-			RTT: s.RTT.Seconds(), Loss: s.Loss, Goodput: s.Goodput, Lanes: s.Lanes, Used: s.Used, Failed: s.Failed,
-		}
-		if s.Failed.After(s.Used) {
-			p.Reason = control.Why(s.Err)
-		}
-		out = append(out, p)
+		out = append(out, control.PathOf(s))
 	}
 	slices.SortStableFunc(out, func(a, b control.Path) int { return cmp.Compare(a.To, b.To) })
 	return out

@@ -46,6 +46,8 @@ type depositTaker struct {
 	key       string // for the order of servers
 	connected func() bool
 	busy      func() bool
+	talking   func() bool // people do, over the line; nil: nobody tells
+	barred    func(box string) bool
 	few       chan struct{}
 	trip      func(to ranked, r *http.Request) (*http.Response, error)
 
@@ -54,9 +56,9 @@ type depositTaker struct {
 	full map[string]time.Time // servers without room, and until when
 }
 
-func newDepositTaker(p *parents, box string, connected, busy func() bool) *depositTaker {
+func newDepositTaker(p *parents, box string, connected, busy func() bool, barred func(box string) bool) *depositTaker {
 	return &depositTaker{
-		parents: p, key: "deposits of " + box, connected: connected, busy: busy,
+		parents: p, key: "deposits of " + box, connected: connected, busy: busy, barred: barred,
 		trip: func(to ranked, r *http.Request) (*http.Response, error) { return to.rt.RoundTrip(r) },
 		few:  make(chan struct{}, besidePeople), full: make(map[string]time.Time),
 	}
@@ -106,6 +108,9 @@ func (d *depositTaker) missing(ctx context.Context, digests []block.Digest) ([]b
 
 // Put implements outbox.Region.
 func (d *depositTaker) Put(ctx context.Context, digest block.Digest, p []byte) error {
+	if err := untilQuiet(ctx, d.talking); err != nil {
+		return err
+	}
 	if d.busy() {
 		select {
 		case d.few <- struct{}{}:
@@ -134,7 +139,7 @@ func (d *depositTaker) Commit(ctx context.Context, q outbox.Deposit) error {
 		return err
 	}
 	c := control.Deposit{
-		ID: q.ID, Filename: q.Filename, ContentType: q.ContentType, Title: q.Title, Description: q.Description,
+		ID: q.RegionID(), Filename: q.Filename, ContentType: q.ContentType, Title: q.Title, Description: q.Description,
 		Collection: q.Collection, At: q.At, Length: q.Length, SHA256: q.SHA256.String(),
 	}
 	if !q.List.IsZero() {
@@ -148,26 +153,20 @@ func (d *depositTaker) Commit(ctx context.Context, q outbox.Deposit) error {
 	if err == nil {
 		d.leave("") // the next one goes to the best
 	}
+	if e, ok := errors.AsType[*statusError](err); ok && e.status == http.StatusConflict && e.Code == "taken" {
+		// A server of an older version says so too when another box of the school
+		// has brought the same. Then the centre gets it twice, under one key.
+		return fmt.Errorf("%w: %w", outbox.ErrTaken, e)
+	}
 	return err
 }
 
+// Barred implements outbox.Region.
+func (d *depositTaker) Barred(box string) bool { return d.barred(box) }
+
 // line waits until the feed is connected: then there is a line.
 func (d *depositTaker) line(ctx context.Context) error {
-	if d.connected() {
-		return nil
-	}
-	tick := time.NewTicker(connectedEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-			if d.connected() {
-				return nil
-			}
-		}
-	}
+	return waitFor(ctx, connectedEvery, d.connected)
 }
 
 // servers lists whom to ask, the one that is stayed with first and those

@@ -20,6 +20,7 @@ type known struct {
 	pins          map[string]catalogue.Pin
 	subscriptions map[string]catalogue.Subscription
 	hints         []catalogue.Hint
+	lessons       map[string]bool             // ids of resources (Prepare)
 	policies      map[string]catalogue.Policy // by record id
 	recorded      time.Time                   // the latest time of a record
 	markKey       object.MarkKeyID
@@ -40,7 +41,8 @@ func (w want) item() shelf.Item { return shelf.Item{ID: w.id, SHA256: w.r.sum, L
 type reason uint8
 
 const (
-	byPin reason = iota
+	byLesson reason = iota
+	byPin
 	bySubscription
 	byHint
 )
@@ -69,6 +71,9 @@ func (k *known) wants(school identity.School, now time.Time) (out []want, next t
 			w.why, w.pinned = min(w.why, old.why), w.pinned || old.pinned
 		}
 		why[id] = w
+	}
+	for id := range k.lessons {
+		add(id, want{pinned: true, why: byLesson})
 	}
 	of := map[string][]string{}
 	for id, r := range k.near {

@@ -21,15 +21,21 @@ import (
 	"preau/cache/edge"
 	"preau/cache/object"
 	"preau/cache/parent"
+	"preau/cache/pool"
 	"preau/cache/rfc9111"
 	"preau/cache/storage"
 	"preau/cache/upstream"
+	"preau/cache/vouch"
 	"preau/node/config"
 	"preau/node/lifecycle"
 )
 
 // retryStorage is how often a node whose disk had no room looks again.
 const retryStorage = 10 * time.Second
+
+// pooledBlocks bounds what bodies from neighbours take in memory: a block for
+// each that is on its way.
+const pooledBlocks = 16
 
 // ErrNoRoom reports that the disk has no room, so that requests pass through.
 var ErrNoRoom = errors.New("the disk has no room; requests pass through")
@@ -45,6 +51,15 @@ type Config struct {
 	Opened func(context.Context, *storage.Storage) error
 	// Parents, unless nil, tells for a site the caches to ask before it.
 	Parents func(site string) parent.List
+	// Neighbours, unless nil, tells for a site which of the boxes beside this one
+	// to ask before that. It goes with Parents, which vouch for what they give, and
+	// with Reports, which hears of those that give something else.
+	Neighbours func(site string) pool.List
+	Reports    pool.Reports
+	// Signer, unless nil, signs what the cache proves to its peers; Checker, unless
+	// nil, is who believes such proofs where nobody else can be asked.
+	Signer  vouch.Signer
+	Checker vouch.Checker
 }
 
 // Front is a cache that is ready to run.
@@ -67,6 +82,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Regis
 	}
 	var err error
 	if f.edge, err = edge.New(f.sites, log, reg); err != nil {
+		return nil, err
+	}
+	if err := f.edge.SetProofs(edge.Proofs{Signer: cfg.Signer, Checker: cfg.Checker}, reg); err != nil {
 		return nil, err
 	}
 	switch err := f.openStorage(ctx); {
@@ -118,6 +136,8 @@ func (f *Front) Close() error {
 
 // makeSites makes the lines and the edge's sites from the configuration.
 func (f *Front) makeSites() error {
+	pooled := pool.DefaultConfig()
+	pooled.Memory = pool.NewMemory(pooledBlocks)
 	for _, s := range f.cfg.Sites {
 		u, err := s.UpstreamURL()
 		if err != nil {
@@ -125,6 +145,8 @@ func (f *Front) makeSites() error {
 		}
 		uc := upstream.DefaultConfig()
 		uc.Name, uc.URL, uc.ProbePath = s.Name, u, s.ProbePath
+		uc.MaxFetches, uc.FetchesPerMinute = s.MaxFetches, s.FetchesPerMinute
+		uc.PrivateAddresses, uc.Forwarded = s.PrivateAddresses, s.Forwarded
 		line, err := upstream.New(uc, f.log, f.reg)
 		if err != nil {
 			return fmt.Errorf("site %s: %w", s.Name, err)
@@ -135,7 +157,12 @@ func (f *Front) makeSites() error {
 		rules.StaleOnError = min(rules.StaleOnError, rules.StaleWhenDown)
 		f.lines = append(f.lines, line)
 		site := &edge.Site{
-			Name: s.Name, Hosts: s.Hosts, Rules: rules, PreserveHost: s.PreserveHost, List: s.List, Upstream: line,
+			Name: s.Name, Hosts: s.Hosts, Rules: rules, PreserveHost: s.PreserveHost, List: s.List, Upstream: line, Rendition: s.Height(),
+		}
+		if !s.plain() {
+			if site.Profile, err = s.Rules(); err != nil {
+				return fmt.Errorf("site %s: %w", s.Name, err)
+			}
 		}
 		if f.cfg.Parents != nil {
 			way, err := parent.New(parent.DefaultConfig(), s.Name, line, f.cfg.Parents(s.Name), f.log, f.reg)
@@ -144,6 +171,12 @@ func (f *Front) makeSites() error {
 			}
 			f.ways = append(f.ways, way)
 			site.Upstream = way
+			if f.cfg.Neighbours != nil {
+				site.Upstream, err = pool.New(pooled, s.Name, way, f.cfg.Neighbours(s.Name), f.cfg.Reports, f.log, f.reg)
+				if err != nil {
+					return fmt.Errorf("site %s: %w", s.Name, err)
+				}
+			}
 		}
 		f.sites = append(f.sites, site)
 	}

@@ -48,14 +48,20 @@ type HeldState struct {
 	Complete, Fresh  bool
 }
 
+// Lines are the states of the sites' lines: of a Snapshot that which costs nothing.
+func (f *Front) Lines() (out []SiteState) {
+	for i, line := range f.lines {
+		st := line.State()
+		out = append(out, SiteState{Name: f.cfg.Sites[i].Name, Up: st.Up, Cause: string(st.Cause), Since: st.Since})
+	}
+	return out
+}
+
 // Snapshot describes the cache as it is now. It may be called at any time.
 func (f *Front) Snapshot(ctx context.Context) Snapshot {
-	var out Snapshot
+	out := Snapshot{Sites: f.Lines()}
 	for i, line := range f.lines {
-		name := f.cfg.Sites[i].Name
-		st := line.State()
-		out.Sites = append(out.Sites, SiteState{Name: name, Up: st.Up, Cause: string(st.Cause), Since: st.Since})
-		t := f.edge.Totals(name)
+		t := f.edge.Totals(f.cfg.Sites[i].Name)
 		out.Totals.Hits += t.Hits
 		out.Totals.Stale += t.Stale
 		out.Totals.Revalidated += t.Revalidated
@@ -80,7 +86,7 @@ func (f *Front) Snapshot(ctx context.Context) Snapshot {
 		n := 0
 		err := s.Objects().Listed(ctx, site.Name, func(o *object.Object) bool {
 			paths[fill.ID(o.ID)] = o.Lists
-			out.Held = append(out.Held, held(o, site.Rules))
+			out.Held = append(out.Held, held(o, site.RulesFor(o.Header)))
 			n++
 			return n < mostHeld
 		})

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"net/url"
@@ -8,12 +9,16 @@ import (
 	"slices"
 	"strings"
 
+	"preau/cache/profile"
+	"preau/cache/upstream"
 	"preau/node/config"
 )
 
 var (
 	siteName = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
-	hostName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
+	// rendition is a height in lines, such as 480p.
+	rendition = regexp.MustCompile(`^[1-9][0-9]{1,3}p$`)
+	hostName  = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
 )
 
 // ValidateSites finds every mistake in sites, each under its key in the file.
@@ -46,8 +51,21 @@ func ValidateSites(p *config.Problems, sites []Site, profiles, addresses []strin
 		if !slices.Contains(profiles, s.Profile) {
 			p.Addf(key+".profile", "%q is unknown: the profiles are %s", s.Profile, strings.Join(profiles, ", "))
 		}
+		validateRules(p, key, s)
 		if s.StaleWhenDown < 0 {
 			p.Addf(key+".stale_when_down", "cannot be negative: write 0s for never")
+		}
+		if s.MaxFetches < 0 {
+			p.Addf(key+".max_fetches", "cannot be negative: write 0 for no bound")
+		}
+		if s.FetchesPerMinute < 0 {
+			p.Addf(key+".fetches_per_minute", "cannot be negative: write 0 for no bound")
+		}
+		if s.Forwarded != upstream.ForwardedNone && s.Forwarded != upstream.ForwardedBox {
+			p.Addf(key+".forwarded", "%q is unknown: write none or box", s.Forwarded)
+		}
+		if s.Rendition != "" && (!rendition.MatchString(s.Rendition) || s.Profile != "peertube") {
+			p.Addf(key+".rendition", "%q will not do: write a height like \"480p\" for a site with the profile peertube, or \"\" for all renditions", s.Rendition)
 		}
 		if !strings.HasPrefix(s.ProbePath, "/") || strings.ContainsAny(s.ProbePath, "# \r\n\t") {
 			p.Addf(key+".probe_path", "%q is not a path: write it like /", s.ProbePath)
@@ -59,6 +77,30 @@ func ValidateSites(p *config.Problems, sites []Site, profiles, addresses []strin
 		if s.Heuristic.Fraction > 0 && s.Heuristic.Max <= 0 {
 			p.Addf(key+".heuristic.max", "must be more than 0s while heuristic.fraction is set")
 		}
+	}
+}
+
+// validateRules finds what an operator can't have meant to change in a profile.
+func validateRules(p *config.Problems, key string, s Site) {
+	check := func(at, example string, a profile.Adjust) {
+		if _, err := profile.New(ProfileRFC9111, a); err != nil {
+			p.Addf(at, "%v: write it like %q", errors.Unwrap(err), example)
+		}
+	}
+	for i, path := range s.Pass {
+		check(config.Item(key+".pass", i), "/app/*", profile.Adjust{Pass: []string{path}})
+	}
+	for i, path := range s.Share {
+		check(config.Item(key+".share", i), "/media/*", profile.Adjust{Share: []string{path}})
+	}
+	for i, name := range s.IgnoreCookies {
+		check(config.Item(key+".ignore_cookies", i), "_pk_*", profile.Adjust{IgnoreCookies: []string{name}})
+	}
+	if s.FreshMax < 0 {
+		p.Addf(key+".fresh_max", "cannot be negative: write 0s for no bound")
+	}
+	if most := 500; max(len(s.Pass), len(s.Share), len(s.IgnoreCookies)) > most {
+		p.Addf(key+".profile", "is adjusted by more than %d paths or cookies: use * to say it with fewer", most)
 	}
 }
 

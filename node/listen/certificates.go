@@ -3,6 +3,7 @@ package listen
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,7 @@ const (
 // before the other half, and a school is not to be locked out by a typing error.
 type certificates struct {
 	log *slog.Logger
+	own func(*tls.ClientHelloInfo) (*tls.Certificate, error) // nil: files only
 
 	mu    sync.Mutex
 	pairs []*pair
@@ -42,8 +44,8 @@ type stamp struct {
 	size     int64
 }
 
-func loadCertificates(files []Certificate, log *slog.Logger) (*certificates, error) {
-	c := &certificates{log: log, asked: time.Now()}
+func loadCertificates(files []Certificate, own func(*tls.ClientHelloInfo) (*tls.Certificate, error), log *slog.Logger) (*certificates, error) {
+	c := &certificates{log: log, own: own, asked: time.Now()}
 	var errs []error
 	for _, f := range files {
 		p := &pair{files: f}
@@ -92,8 +94,19 @@ func stampOf(path string) (stamp, error) {
 // the algorithms of the client, else the first, so that the client's own error
 // tells what name it was shown.
 func (c *certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	var none error
+	if c.own != nil {
+		cert, err := c.own(hello)
+		if err == nil && (len(c.pairs) == 0 || hello.SupportsCertificate(cert) == nil) {
+			return cert, nil
+		}
+		none = err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.pairs) == 0 {
+		return nil, none
+	}
 	if now := time.Now(); now.Sub(c.asked) >= askEvery {
 		c.refresh(now)
 	}
@@ -103,6 +116,28 @@ func (c *certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 		}
 	}
 	return c.pairs[0].loaded, nil
+}
+
+// leaf is the certificate for a name, run out or not: the one that lasts longest,
+// if there are several.
+func (c *certificates) leaf(name string) (best *x509.Certificate, ok bool) {
+	var all []*tls.Certificate
+	if c.own != nil {
+		if cert, err := c.own(&tls.ClientHelloInfo{ServerName: name}); err == nil {
+			all = append(all, cert)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.pairs {
+		all = append(all, p.loaded)
+	}
+	for _, cert := range all {
+		if l := cert.Leaf; l != nil && l.VerifyHostname(name) == nil && (best == nil || l.NotAfter.After(best.NotAfter)) {
+			best = l
+		}
+	}
+	return best, best != nil
 }
 
 // watch looks at the files until ctx ends, so that a broken renewal is in the

@@ -14,6 +14,7 @@ package listen
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,10 @@ import (
 type Config struct {
 	Address     string        `toml:"address" doc:"Address and port to listen on: \":80\" is every address, \"192.168.1.2:80\" is one."`
 	Certificate []Certificate `toml:"certificate" ref:"off" doc:"With at least one certificate the listener speaks HTTPS (HTTP/1.1 and HTTP/2). With several, each client gets the one for the name it asks for, and the first if none fits. Files that change are loaded again within seconds."`
+	// Own, unless nil, makes the listener speak HTTPS with the certificates that it
+	// returns, as tls.Config's GetCertificate does. It goes before files, and an
+	// error from it leads to them, or ends the handshake.
+	Own func(*tls.ClientHelloInfo) (*tls.Certificate, error) `toml:"-" json:"-"`
 }
 
 // Certificate is a pair of PEM files: the chain, leaf first, and its key.
@@ -59,9 +64,9 @@ type Server struct {
 func New(ctx context.Context, cfg Config, handler http.Handler, log *slog.Logger) (*Server, error) {
 	log = log.With("part", "listen", "address", cfg.Address)
 	var certs *certificates
-	if len(cfg.Certificate) > 0 {
+	if len(cfg.Certificate) > 0 || cfg.Own != nil {
 		var err error
-		if certs, err = loadCertificates(cfg.Certificate, log); err != nil {
+		if certs, err = loadCertificates(cfg.Certificate, cfg.Own, log); err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", cfg.Address, err)
 		}
 	}
@@ -81,6 +86,15 @@ func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 
 // Secure says whether the server speaks HTTPS.
 func (s *Server) Secure() bool { return s.certs != nil }
+
+// Leaf is the certificate that is shown to who asks for a name, if it is for that
+// name. It may have run out.
+func (s *Server) Leaf(name string) (*x509.Certificate, bool) {
+	if s.certs == nil {
+		return nil, false
+	}
+	return s.certs.leaf(name)
+}
 
 // Close frees the port of a server that was never run.
 func (s *Server) Close() error { return s.ln.Close() }

@@ -53,13 +53,16 @@ func (g *Region) routes() http.Handler {
 	handle("POST "+pathJoin, g.answer(g.serveJoin), identity.Server)
 
 	handle("POST /v1/counts", http.HandlerFunc(g.serveCounts), identity.Box)
+	handle("POST "+control.NeighboursPath, g.answer(g.serveNeighbours), identity.Box)
+	handle("POST "+control.ReportsPath, g.answer(g.serveReports), identity.Box)
+	g.placeRoutes(handle, operators)
 	g.depositRoutes(func(pattern string, h http.Handler) { handle(pattern, h, identity.Box) })
 	handle(feed.AckPath, g.feed.Handler(), identity.Box)
 	handle("/blocks/", g.holdAPI, identity.Box, identity.Server, identity.Operator)
-	handle("/o/", g.front.Handler(), identity.Box)
+	handle("/o/", g.front.Handler().Peers(), identity.Box)
 	mux.Handle("/enrol", g.enrolment)
 	mux.Handle("/enrol/", g.enrolment)
-	return &entrance{feed: g.feed.Handler(), rest: mux}
+	return &entrance{feed: g.feed.Handler(), rest: mux, removed: &g.removed}
 }
 
 // failure is an error with the status that it is answered with.

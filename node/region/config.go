@@ -9,6 +9,8 @@ import (
 
 	"preau/node/config"
 	"preau/node/front"
+	"preau/node/locate"
+	"preau/node/names/records"
 	"preau/node/obs"
 	"preau/replication/consensus"
 )
@@ -16,22 +18,26 @@ import (
 // Config is all that a region's server can be told. Start from DefaultConfig.
 // What the region agrees on is not here: that is in its catalogue.
 type Config struct {
-	Data      string       `toml:"data" doc:"The server's folder, as preau region init or join made it. It holds the server's identity and its part of the region's memory: unlike a box's it may not be deleted."`
-	Listen    string       `toml:"listen" doc:"Address and port for boxes, operators and the other servers, all of which show a certificate."`
-	Advertise string       `toml:"advertise" doc:"Address and port under which boxes and the other servers reach this one. Empty: the same as listen, which then must have a host."`
-	Budget    config.Bytes `toml:"budget" doc:"Room for the copies of web sites that this server keeps for its boxes. Published files come on top of it and are never given up for room."`
-	Deposits  config.Bytes `toml:"deposits" doc:"How much one school may have waiting here for the centre. What is more waits on the school's box, and nothing is lost."`
-	Central   Central      `toml:"central" doc:"The ministry's gateway, which publishes to the region and takes its schools' deposits."`
-	Distance  string       `toml:"distance" doc:"near if the region's servers stand in one place, far if they are in different cities: how long they wait for one another before they elect a new leader."`
-	Log       obs.Log      `toml:"log" doc:"The log goes to standard error, which is the journal when systemd runs the server."`
-	Admin     Admin        `toml:"admin" doc:"The face for this machine's operator: /healthz, /readyz, /metrics and /debug/pprof/."`
-	Site      []front.Site `toml:"site" doc:"The web sites that this server fetches and keeps for its boxes, under the same names as in the boxes' files. May be empty: boxes then ask the sites themselves."`
+	Data      string        `toml:"data" doc:"The server's folder, as preau region init or join made it. It holds the server's identity and its part of the region's memory: unlike a box's it may not be deleted."`
+	Listen    string        `toml:"listen" doc:"Address and port for boxes, operators and the other servers, all of which show a certificate."`
+	Advertise string        `toml:"advertise" doc:"Address and port under which boxes and the other servers reach this one. Empty: the same as listen, which then must have a host."`
+	Budget    config.Bytes  `toml:"budget" doc:"Room for the copies of web sites that this server keeps for its boxes. Published files come on top of it and are never given up for room."`
+	Deposits  config.Bytes  `toml:"deposits" doc:"How much one school may have waiting here for the centre. What is more waits on the school's box, and nothing is lost."`
+	Central   Central       `toml:"central" doc:"The ministry's gateway, which publishes to the region and takes its schools' deposits."`
+	Locate    locate.Config `toml:"locate" doc:"Sending devices to the box of their school, under the box's own public name. All servers of a region need the same settings here."`
+	Names     records.Hook  `toml:"acme_dns" doc:"How the records are written by which a certificate authority sees that a box's public name is ours (ACME, DNS-01). Boxes ask for them, each for its own name only; the key of a certificate never leaves its box."`
+	Distance  string        `toml:"distance" doc:"near if the region's servers stand in one place, far if they are in different cities: how long they wait for one another before they elect a new leader."`
+	Log       obs.Log       `toml:"log" doc:"The log goes to standard error, which is the journal when systemd runs the server."`
+	Admin     Admin         `toml:"admin" doc:"The face for this machine's operator: /healthz, /readyz, /metrics and /debug/pprof/."`
+	Site      []front.Site  `toml:"site" doc:"The web sites that this server fetches and keeps for its boxes, under the same names as in the boxes' files. May be empty: boxes then ask the sites themselves."`
 }
 
 // Central is where the ministry's gateway is.
 type Central struct {
 	Address string   `toml:"address" doc:"Address and port of the gateway. Empty: there is none, and deposits wait in the region until there is. The gateway must be enrolled in the region first: preau region token --central."`
 	Buckets []string `toml:"buckets" doc:"Which of its buckets the region takes. Empty: all that it publishes."`
+	// Gateways are all told, for each answers devices by itself.
+	Gateways []string `toml:"gateways" doc:"Where several gateways stand behind one address and send devices to their schools' boxes: the address of each, as every one must be told where the schools are. Empty: address is the only one."`
 }
 
 // Admin is where this machine's operator looks.
@@ -55,7 +61,7 @@ const minBudget = 64 * config.MiB
 func DefaultConfig() Config {
 	return Config{
 		Listen: ":4433", Budget: 20 * config.GiB, Deposits: 16 * config.GiB, Distance: Near, Log: obs.DefaultLog(),
-		Admin: Admin{Listen: "127.0.0.1:9191"},
+		Admin: Admin{Listen: "127.0.0.1:9191"}, Locate: locate.DefaultConfig(), Names: records.DefaultHook(),
 	}
 }
 
@@ -89,6 +95,11 @@ func (c Config) Validate() error {
 	if c.Central.Address != "" {
 		checkAddress(&p, "central.address", c.Central.Address, true)
 	}
+	for i, gateway := range c.Central.Gateways {
+		checkAddress(&p, config.Item("central.gateways", i), gateway, true)
+	}
+	c.Locate.Check(&p, "locate", c.steered())
+	c.Names.Check(&p, "acme_dns")
 	checkAddress(&p, "listen", c.Listen, false)
 	if c.Advertise != "" {
 		checkAddress(&p, "advertise", c.Advertise, true)
@@ -117,6 +128,15 @@ func checkAddress(p *config.Problems, key, address string, host bool) {
 func unspecified(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "" || ip != nil && ip.IsUnspecified()
+}
+
+// steered are the sites for which devices may be sent to a box.
+func (c Config) steered() []locate.Site {
+	var out []locate.Site
+	for _, s := range c.Site {
+		out = append(out, locate.Site{Name: s.Name, Upstream: s.Upstream, Hosts: s.Hosts})
+	}
+	return out
 }
 
 // address is where others reach the server.

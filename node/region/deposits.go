@@ -157,14 +157,8 @@ func (g *Region) deposit(r *http.Request) (any, error) {
 		ID: q.ID, School: peer.School, Box: string(peer.Name), Filename: q.Filename, ContentType: q.ContentType, Title: q.Title,
 		Description: q.Description, Collection: q.Collection, At: q.At.UTC(), Length: q.Length, SHA256: sum,
 	}
-	old, there, err := get[catalogue.Deposit](g, catalogue.KindDeposit, q.ID)
-	switch {
-	case err != nil:
-		return nil, err
-	case there && old.School == d.School && old.Box == d.Box && old.SHA256 == d.SHA256 && old.Length == d.Length && old.Filename == d.Filename:
-		return control.Done{ID: q.ID}, nil // an answer was lost
-	case there:
-		return nil, failure{http.StatusConflict, "taken", fmt.Errorf("there is another deposit of the id %s", q.ID)}
+	if there, err := g.depositThere(d); there || err != nil {
+		return control.Done{ID: q.ID}, err
 	}
 	if err := g.depositRoom(d); err != nil {
 		return nil, err
@@ -177,10 +171,44 @@ func (g *Region) deposit(r *http.Request) (any, error) {
 		return nil, err
 	}
 	done, err := g.put(r, d)
+	if refused, ok := errors.AsType[refusal](err); ok && refused.Code == catalogue.CodeConflict {
+		// Another was faster, by way of another server.
+		var there bool
+		if there, err = g.depositThere(d); err == nil && !there {
+			err = refused
+		}
+		done = control.Done{ID: q.ID}
+	}
 	if err == nil {
 		g.sent.add(d.Box, -d.Length)
 	}
 	return done, err
+}
+
+// depositThere reports whether the region has agreed on d already: an answer was
+// lost, or another box of the school has brought the same. It may have kept a copy
+// for this one, and then it says the same in all words; the record names the box
+// that was first, as nobody can tell whose the file was but those two.
+func (g *Region) depositThere(d catalogue.Deposit) (bool, error) {
+	old, there, err := get[catalogue.Deposit](g, catalogue.KindDeposit, d.ID)
+	if err != nil || !there {
+		return false, err
+	}
+	if sameDeposit(old, d) {
+		return true, nil
+	}
+	return false, failure{http.StatusConflict, "taken", fmt.Errorf("there is another deposit of the id %s", d.ID)}
+}
+
+// sameDeposit reports whether two are the same file. One box may say something
+// else of it when it asks again; two must say the same, so that none can put its
+// words to another's file.
+func sameDeposit(a, b catalogue.Deposit) bool {
+	if a.School != b.School || a.SHA256 != b.SHA256 || a.Length != b.Length || a.Filename != b.Filename {
+		return false
+	}
+	return a.Box == b.Box || a.ContentType == b.ContentType && a.Title == b.Title && a.Description == b.Description &&
+		a.Collection == b.Collection && a.At.Equal(b.At)
 }
 
 // depositBlocks reads the list of a deposit's blocks, all of which must be here.

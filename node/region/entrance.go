@@ -2,6 +2,7 @@ package region
 
 import (
 	"net/http"
+	"sync/atomic"
 
 	"preau/replication/feed"
 	"preau/replication/identity"
@@ -12,12 +13,19 @@ import (
 // of boxes wait in the feed's handler for days, so what is on the stack there is
 // most of what a box costs: the feed is reached by way of no http.ServeMux, and
 // who it is that asks has been settled, and its frames are gone, when it begins.
+//
+// A server that is out of the region sends all boxes elsewhere.
 type entrance struct {
 	feed, rest http.Handler
+	removed    *atomic.Bool
 }
 
 // ServeHTTP implements http.Handler.
 func (e *entrance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if e.removed.Load() && wire.PeerOf(r).Role == identity.Box {
+		http.Error(w, "This server is out of the region.", http.StatusServiceUnavailable)
+		return
+	}
 	if r.URL.Path != feed.Path {
 		e.rest.ServeHTTP(w, r)
 		return

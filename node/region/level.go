@@ -16,10 +16,10 @@ import (
 // version of the catalogue's encoding, the region writes in it, and servers that
 // can't read it are refused. Until then any of them can be put back.
 func (g *Region) raiseLevel(ctx context.Context) {
-	if !g.node.IsLeader() {
-		return
-	}
 	from := g.state.Level()
+	if from >= catalogue.MaxVersion || !g.node.IsLeader() {
+		return // this server itself reads no more
+	}
 	to, err := g.readByAll()
 	if err == nil && to > from {
 		// The leader's own doing: if it leads no more, the next one does it.

@@ -45,6 +45,7 @@ func (g *Region) runMember(ctx context.Context) error {
 	said := ""
 	for {
 		err := g.beMember(ctx)
+		g.expel(ctx, errors.Is(err, errRemoved))
 		switch {
 		case err == nil:
 			said = ""
@@ -58,6 +59,21 @@ func (g *Region) runMember(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// errRemoved is said by the others of a server that is out of the region.
+var errRemoved = errors.New("the region's other servers take this one for removed: an operator can readmit it (preau readmit NAME --role server)")
+
+// expel sends the boxes elsewhere while the others say that this server is out of
+// the region, and takes them again if they don't any more. Raft leaves a server
+// that is removed where it was, with all before its removal: boxes that went on
+// following it would hear of nothing any more, not even of that.
+func (g *Region) expel(ctx context.Context, removed bool) {
+	if g.removed.Swap(removed) == removed || !removed {
+		return
+	}
+	n := g.listener.Drop(func(p wire.Peer) bool { return p.Role == identity.Box })
+	g.log.ErrorContext(ctx, "this server was removed from the region and serves no boxes any more", "connections", n)
 }
 
 func (g *Region) beMember(ctx context.Context) error {
@@ -88,11 +104,14 @@ func (g *Region) beMember(ctx context.Context) error {
 	}
 	var errs []error
 	for _, s := range g.toJoin() {
-		if err := g.askToJoin(ctx, s, mine.path(), body); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", s, err))
-			continue
+		err := g.askToJoin(ctx, s, mine.path(), body)
+		if err == nil {
+			return nil
 		}
-		return nil
+		if errors.Is(err, wire.ErrRefused) {
+			err = fmt.Errorf("%w: %w", errRemoved, err)
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", s, err))
 	}
 	return errors.Join(errs...)
 }
@@ -149,6 +168,9 @@ func (g *Region) askToJoin(ctx context.Context, s wire.Target, path string, body
 	var f control.Failure
 	if err := json.Unmarshal(answer, &f); err != nil {
 		return fmt.Errorf("it answers %d", resp.StatusCode)
+	}
+	if f.Code == string(catalogue.CodeRevoked) {
+		return fmt.Errorf("%w: %s", errRemoved, f.Detail)
 	}
 	return errors.New(f.Detail)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"preau/cache/block/fileblock"
+	"preau/node/attest"
 	"preau/node/front"
 	"preau/node/obs"
 	"preau/replication/catalogue"
@@ -150,6 +151,7 @@ func (g *Region) openFront(ctx context.Context, keep func(func() error)) error {
 	var err error
 	g.front, err = front.New(ctx, front.Config{
 		Data: g.cfg.cache(), Budget: g.cfg.Budget, Sites: g.cfg.Site, Opened: g.purgeHere,
+		Signer: attest.NewSigner(g.me.Credentials().Certificate),
 	}, g.log, g.reg)
 	if err != nil {
 		return err

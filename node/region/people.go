@@ -31,6 +31,8 @@ type presence struct {
 	Server control.Server         `json:"server"`
 	Boxes  map[string]control.Box `json:"boxes"`
 	Centre *control.Centre        `json:"centre,omitempty"` // nil: a server that does not tell it yet
+	// Reports are what boxes have told this server of others, by who is told of.
+	Reports map[string][]control.Report `json:"reports,omitempty"`
 }
 
 // here is this server's presence.
@@ -38,7 +40,7 @@ func (g *Region) here() presence {
 	stats := g.node.Stats()
 	applied, _ := g.machine.Applied()
 	centre := g.standing()
-	p := presence{Boxes: map[string]control.Box{}, Centre: &centre, Server: control.Server{
+	p := presence{Boxes: map[string]control.Box{}, Centre: &centre, Reports: g.reported.all(time.Now()), Server: control.Server{
 		Name: g.name, Address: g.cfg.address(), State: stats.State, Applied: applied, Version: obs.ReadBuild().Version,
 		HeldBytes: g.blocks.Usage(), Clock: time.Now().UTC(), Paths: g.paths(),
 	}}
@@ -158,11 +160,12 @@ func (g *Region) knownBoxes() (map[string]catalogue.Box, error) {
 
 // boxes lists every box, revoked ones too.
 func (g *Region) boxes(r *http.Request) (any, error) {
-	present, _ := g.everywhere(r.Context())
-	return g.boxList(present)
+	all, _ := g.others(r.Context())
+	return g.boxList(all)
 }
 
-func (g *Region) boxList(present map[string]control.Box) ([]control.Box, error) {
+func (g *Region) boxList(all map[string]presence) ([]control.Box, error) {
+	present := merge(all)
 	contacts := map[string]catalogue.Contact{}
 	err := each(g, catalogue.KindContact, func(_ catalogue.Record, c catalogue.Contact) bool {
 		contacts[c.Box] = c
@@ -181,6 +184,7 @@ func (g *Region) boxList(present map[string]control.Box) ([]control.Box, error) 
 			box.Index, box.Version = max(box.Index, c.Index), cmp.Or(box.Version, c.Version)
 		}
 		box.State = stateOf(box, index, g.revoked.named(identity.Box, b.Name), time.Now())
+		box.Reports = reportsOf(b.Name, b.Enrolled, all)
 		out = append(out, box)
 		return true
 	})
@@ -244,7 +248,7 @@ func (g *Region) status(r *http.Request) (any, error) {
 		}
 		out.Servers = append(out.Servers, server)
 	}
-	boxes, err := g.boxList(merge(all))
+	boxes, err := g.boxList(all)
 	if err != nil {
 		return nil, err
 	}
@@ -272,6 +276,9 @@ func tally(boxes []control.Box) control.Tally {
 			t.Connected++
 		} else {
 			t.Away++
+		}
+		if len(b.Reports) > 0 {
+			t.Reported++
 		}
 	}
 	return t

@@ -79,6 +79,10 @@ type Region struct {
 	peers      *peers
 	listener   *wire.Listener
 	revoked    revoked
+	boxesAt    whereabouts
+	reported   reported
+	removed    atomic.Bool // so the others say
+	places     places
 	sent       sent
 	uplink     *uplink.Uplink // nil: there is no centre
 	purging    sync.Mutex     // of purgeHere
@@ -129,6 +133,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 	if err := g.openState(keep); err != nil {
 		return nil, cfg.mendable(err)
 	}
+	g.openReported()
 	if err := g.openWire(ctx, me, keep); err != nil {
 		return nil, err
 	}
@@ -147,6 +152,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 		return nil, cfg.mendable(err)
 	}
 	if err := g.openCentre(keep); err != nil {
+		return nil, err
+	}
+	if err := g.openPlaces(ctx, keep); err != nil {
 		return nil, err
 	}
 	handler = g.routes()

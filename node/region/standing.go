@@ -1,10 +1,8 @@
 package region
 
 import (
-	"cmp"
 	"errors"
 	"slices"
-	"time"
 
 	"preau/node/control"
 	"preau/replication/catalogue"
@@ -21,16 +19,16 @@ func (g *Region) standing() control.Centre {
 	}
 	r := g.uplink.Report()
 	c.Follows, c.Address = true, g.cfg.Central.Address
-	c.Connected, c.Since, c.Asked = r.Reachable, utc(r.Since), utc(r.Asked)
+	c.Connected, c.Since, c.Asked = r.Reachable, r.Since.UTC(), r.Asked.UTC()
 	if r.Err != nil {
 		c.Reason = whyCentre(r.Err)
 	}
 	for i, b := range r.Buckets {
 		c.Behind += b.Behind
-		c.Buckets = append(c.Buckets, control.Bucket{Name: b.Name, Behind: b.Behind, Synced: utc(b.Synced)})
+		c.Buckets = append(c.Buckets, control.Bucket{Name: b.Name, Behind: b.Behind, Synced: b.Synced.UTC()})
 		// All of it is as old as what is oldest.
 		if i == 0 || b.Synced.Before(c.Synced) {
-			c.Synced = utc(b.Synced)
+			c.Synced = b.Synced.UTC()
 		}
 	}
 	return c
@@ -58,28 +56,13 @@ func (g *Region) paths() []control.Path {
 	})
 	out := []control.Path{}
 	for _, s := range append(g.far.Paths(), near...) {
-		p := control.Path{
-			To: cmp.Or(string(s.Target.Name), string(s.Target.Role), s.Target.Address), Address: s.Target.Address,
-			Transport: string(s.Way), Chosen: string(s.Chosen), RTT: s.RTT.Seconds(), Loss: s.Loss, Goodput: s.Goodput, Lanes: s.Lanes,
-			Used: utc(s.Used), Failed: utc(s.Failed),
-		}
-		if s.Failed.After(s.Used) {
-			p.Reason = control.Why(s.Err)
-			if s.Target.Role == identity.Central {
-				p.Reason = whyCentre(s.Err)
-			}
+		p := control.PathOf(s)
+		if p.Reason != "" && s.Target.Role == identity.Central {
+			p.Reason = whyCentre(s.Err)
 		}
 		out = append(out, p)
 	}
 	return out
-}
-
-// utc leaves the zero time as it is.
-func utc(t time.Time) time.Time {
-	if t.IsZero() {
-		return t
-	}
-	return t.UTC()
 }
 
 // centreOf is what the leader says of the centre, or else this server.

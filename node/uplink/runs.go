@@ -32,10 +32,13 @@ type want struct {
 	err  error
 }
 
-// get gets block i of a file through fetch, which is for a run of blocks from
-// one on. A run that fails concerns only who asked for it: the others ask for
-// their own block.
-func (r *runs) get(ctx context.Context, list block.Digest, entries []hold.Entry, i int, fetch func(ctx context.Context, from, to int, each func(i int, p []byte)) error) ([]byte, error) {
+// fetchRun gets the blocks from..to of a file. each gets them one after the other,
+// numbered from 0 on.
+type fetchRun func(ctx context.Context, from, to int, each func(i int, p []byte)) error
+
+// get gets block i of a file through fetch. A run that fails concerns only who
+// asked for it: the others ask for their own block.
+func (r *runs) get(ctx context.Context, list block.Digest, entries []hold.Entry, i int, fetch fetchRun) ([]byte, error) {
 	w := &want{lead: make(chan struct{}, 1), done: make(chan struct{})}
 	r.mu.Lock()
 	if r.of == nil {
@@ -99,7 +102,7 @@ func (f *wanted) fill() {
 
 // run gets block i and those beside it that are wanted, and reports whether there
 // were none.
-func (r *runs) run(ctx context.Context, list block.Digest, f *wanted, entries []hold.Entry, i int, fetch func(ctx context.Context, from, to int, each func(i int, p []byte)) error) (alone bool) {
+func (r *runs) run(ctx context.Context, list block.Digest, f *wanted, entries []hold.Entry, i int, fetch fetchRun) (alone bool) {
 	r.mu.Lock()
 	from, to, size := i, i+1, entries[i].Length
 	for from > 0 && f.wait[from-1].follows() && size+entries[from-1].Length <= central.RunSize {

@@ -13,19 +13,17 @@ import (
 
 // saysWhy reports whether the centre has named what is wrong with its store.
 func saysWhy(err error) bool {
-	return errors.Is(err, central.ErrFull) || errors.Is(err, central.ErrDenied) || errors.Is(err, central.ErrStalled)
+	_, ok := central.Why(err)
+	return ok
 }
 
 // reason is what a school is told of an error. Particulars are in the log: what
 // changes from try to try would be written down each time.
 func reason(err error) string {
+	why, ok := central.Why(err)
 	switch {
-	case errors.Is(err, central.ErrFull):
-		return central.WhyFull
-	case errors.Is(err, central.ErrDenied):
-		return central.WhyDenied
-	case errors.Is(err, central.ErrStalled):
-		return central.WhyStalled
+	case ok:
+		return why
 	case answered(err):
 		return err.Error()
 	case errors.Is(err, block.ErrNotFound):
