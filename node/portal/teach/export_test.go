@@ -1,0 +1,4 @@
+package teach
+
+// WordsIn are all words.
+var WordsIn = words
