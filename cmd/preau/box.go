@@ -60,7 +60,7 @@ func (c boxCmd) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return box.Run(ctx, cfg, log)
+	return serve(ctx, log, cfg.Admin.Listen, &cfg.Admin.MayMove, func() (*box.Box, error) { return box.New(ctx, cfg, log) })
 }
 
 func (c boxCmd) configuration() (box.Config, error) {

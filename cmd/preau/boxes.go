@@ -70,5 +70,21 @@ func boxesText(found []control.Box, known int, index uint64, now time.Time) stri
 		}
 		rows = append(rows, []string{b.Name, b.School, b.State, server, count(b.Index), seen, when(b.Enrolled, now), b.Version})
 	}
-	return table(rows) + fmt.Sprintf("\n%s of %s, as of index %s\n", count(len(found)), some(known, "box", "boxes"), count(index))
+	return table(rows) + reportsText(found, now) +
+		fmt.Sprintf("\n%s of %s, as of index %s\n", count(len(found)), some(known, "box", "boxes"), count(index))
+}
+
+// reportsText tells which boxes sent wrong bytes to others of their school.
+func reportsText(boxes []control.Box, now time.Time) string {
+	var text strings.Builder
+	for _, b := range boxes {
+		for _, r := range b.Reports {
+			fmt.Fprintf(&text, "\n  ! %s sent wrong bytes to %s (%s, %s, last %s), which nobody got: look at its disk and its memory, or preau revoke %s",
+				b.Name, r.By, oneLine(r.Why), some(r.Times, "time", "times"), when(r.At, now), b.Name)
+		}
+	}
+	if text.Len() > 0 {
+		text.WriteByte('\n')
+	}
+	return text.String()
 }

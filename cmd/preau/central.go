@@ -16,6 +16,7 @@ import (
 	"preau/node/central"
 	"preau/node/config"
 	"preau/node/control"
+	"preau/node/locate"
 	"preau/node/obs"
 )
 
@@ -93,7 +94,7 @@ func (c centralRunCmd) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return central.Run(ctx, cfg, log)
+	return serve(ctx, log, cfg.Admin.Listen, &cfg.Admin.MayMove, func() (*central.Central, error) { return central.New(ctx, cfg, log) })
 }
 
 func (c centralRunCmd) configuration() (central.Config, error) {
@@ -252,7 +253,7 @@ func (centralConfigCmd) Help() string {
 func (centralConfigCmd) Run(to streams) error {
 	cfg := central.DefaultConfig()
 	cfg.Data, cfg.S3.Endpoint, cfg.S3.KeyFile = "/var/lib/preau-central", "https://ceph.example.org:8443", "/etc/preau/s3.keys"
-	cfg.Buckets = []string{"lessons"}
+	cfg.Buckets, cfg.Locate = []string{"lessons"}, locate.ExampleConfig()
 	text, err := config.Reference(cfg, `The gateway between the ministry's object store and the regions: every key there is, with its default or an example.
 
 A key that is not known here is refused. Check your file with: preau central run --config FILE --check`)

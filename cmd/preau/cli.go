@@ -13,10 +13,19 @@ type cli struct {
 	Box     boxCmd     `cmd:"" help:"Run a box: stand in front of web sites and let a class download once."`
 	Class   classCmd   `cmd:"" help:"Let a class download a URL, check every body and measure."`
 	Config  configCmd  `cmd:"" help:"Print a commented configuration file of a box with every setting."`
+	Explain explainCmd `cmd:"" help:"Say what a box would do with a request, and why, rule by rule."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+	Health  healthCmd  `cmd:"" help:"Say by the exit code whether what runs on this machine is well."`
+
+	Manual     manualCmd     `cmd:"" help:"Print a page of the manual, for man."`
+	Completion completionCmd `cmd:"" help:"Print what has a shell complete this program's command lines."`
 
 	Deposit  depositCmd  `cmd:"" help:"Add files on a box, which brings them to the ministry's centre."`
 	Deposits depositsCmd `cmd:"" help:"List what was added on a box, and how far each has come."`
+
+	Claim      claimCmd      `cmd:"" help:"Show the code with which a new box is claimed by its school."`
+	Neighbours neighboursCmd `cmd:"" help:"List the other boxes of this box's school, and how each is."`
+	Drain      drainCmd      `cmd:"" help:"Take a box out of its school's pool, before it is repaired or taken away."`
 
 	Region  regionCmd  `cmd:"" group:"A region and its boxes:" help:"Found, run and look after a region: its servers, its invitations, its rules."`
 	Central centralCmd `cmd:"" group:"A region and its boxes:" help:"Run the ministry's gateway, between its object store and the regions."`
@@ -24,6 +33,7 @@ type cli struct {
 
 	Status    statusCmd    `cmd:"" group:"What operators ask of a region:" help:"Say how the region is: leader, servers, boxes, the way to the centre."`
 	Boxes     boxesCmd     `cmd:"" group:"What operators ask of a region:" help:"List the boxes and how each is."`
+	Locate    locateCmd    `cmd:"" group:"What operators ask of a region:" help:"Say where a device is sent that asks for its school's box."`
 	List      listCmd      `cmd:"" group:"What operators ask of a region:" help:"List what the region has decided: resources, pins, purges and so on."`
 	Publish   publishCmd   `cmd:"" group:"What operators ask of a region:" help:"Publish files to all boxes, or to some schools."`
 	Unpublish unpublishCmd `cmd:"" group:"What operators ask of a region:" help:"Take a published file away from all boxes."`

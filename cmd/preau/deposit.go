@@ -58,6 +58,7 @@ type deposited struct {
 	State    string    `json:"state"` // box, region, central
 	Sent     int64     `json:"sent"`
 	Waiting  string    `json:"waiting"`
+	Copies   int       `json:"copies"` // boxes of the school that have it
 	Bucket   string    `json:"bucket"`
 	Key      string    `json:"key"`
 	Path     string    `json:"path"`
@@ -112,7 +113,7 @@ func (c depositCmd) Run(ctx context.Context, to streams) error {
 		for _, file := range c.Files {
 			d, err := c.one(ctx, to, ask, file)
 			if err == nil && !c.JSON {
-				err = to.printf("%s is safe on the box as %s: %s. In the school: %s\n", file, d.ID, size(d.Length), ask.at(d.Path))
+				err = to.printf("%s is safe on %s as %s: %s. In the school: %s\n", file, d.boxes(), d.ID, size(d.Length), ask.at(d.Path))
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
@@ -145,6 +146,14 @@ func (c depositCmd) Run(ctx context.Context, to streams) error {
 		}
 	}
 	return err
+}
+
+// boxes is where a deposit is that was just added.
+func (d deposited) boxes() string {
+	if d.Copies > 1 {
+		return some(d.Copies, "box", "boxes") + " of the school"
+	}
+	return "the box"
 }
 
 // one adds a file, again if the box asks for that.

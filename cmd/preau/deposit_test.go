@@ -17,11 +17,11 @@ func TestDepositTellsHowFarAFileIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var asked atomic.Int32
-	full := false
+	full, copies := false, 1
 	tell := func(w http.ResponseWriter, status int, state string) {
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(map[string]any{
-			"id": "d-1", "filename": "L'été.txt", "length": 6, "state": state, "path": "/d/d-1/L%27%C3%A9t%C3%A9.txt", "bucket": "b", "key": "k/x", "waiting": map[string]string{"box": "no line"}[state],
+			"id": "d-1", "filename": "L'été.txt", "length": 6, "state": state, "copies": copies, "path": "/d/d-1/L%27%C3%A9t%C3%A9.txt", "bucket": "b", "key": "k/x", "waiting": map[string]string{"box": "no line"}[state],
 		})
 	}
 	box := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -51,6 +51,8 @@ func TestDepositTellsHowFarAFileIs(t *testing.T) {
 	at := []string{"--box", box.URL, "--token", "@token"}
 	with := func(args ...string) said { return do(t, append(args, at...)...) }
 	with("deposit", "L'été.txt", "--title", "Été").want(t, exitOK, "is safe on the box as d-1: 6 B. In the school: "+box.URL+"/d/d-1/L%27", "waits: no line")
+	copies = 2
+	with("deposit", "L'été.txt", "--title", "Été").want(t, exitOK, "is safe on 2 boxes of the school as d-1")
 	with("deposit", "L'été.txt", "--title", "Été", "--wait").want(t, exitOK, "is in the centre: b/k/x")
 	with("deposit", "L'été.txt", "--title", "Été", "--json").want(t, exitOK, `"state": "box"`)
 	with("deposits").want(t, exitOK, "d-1  a     2.0 KiB", "region", "the centre is full")

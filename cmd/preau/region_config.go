@@ -3,6 +3,7 @@ package main
 import (
 	"preau/node/config"
 	"preau/node/front"
+	"preau/node/locate"
 	"preau/node/region"
 )
 
@@ -39,5 +40,6 @@ func regionExample() region.Config {
 	site.SetDefaults()
 	site.Name, site.Upstream, site.Hosts = "library", "https://library.example.org", []string{"library.example.org"}
 	cfg.Site = []front.Site{site}
+	cfg.Locate = locate.ExampleConfig()
 	return cfg
 }

@@ -48,7 +48,7 @@ func (c regionRunCmd) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return region.Run(ctx, cfg, log)
+	return serve(ctx, log, cfg.Admin.Listen, &cfg.Admin.MayMove, func() (*region.Region, error) { return region.New(ctx, cfg, log) })
 }
 
 func (c regionRunCmd) configuration() (region.Config, error) {

@@ -132,6 +132,9 @@ func tallyText(t control.Tally) string {
 	if t.Revoked > 0 {
 		text += fmt.Sprintf(", %s revoked", count(t.Revoked))
 	}
+	if t.Reported > 0 {
+		text += fmt.Sprintf(", %s reported for wrong bytes (preau boxes says by whom)", count(t.Reported))
+	}
 	return text
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"preau/node/control"
 	"preau/node/follow"
+	"preau/node/near"
 )
 
 // lastDays is how long before its end a box's certificate is a problem: it is
@@ -27,6 +28,53 @@ type boxStatus struct {
 		First  []deposited `json:"first"`
 		Closed bool        `json:"closed"`
 	} `json:"deposits_waiting"`
+	School *near.Status `json:"neighbours"`
+	Public *publicName  `json:"public,omitempty"`
+}
+
+// publicName is how it stands with a box's public name.
+type publicName struct {
+	Name      string    `json:"name"`
+	Until     time.Time `json:"certificate_until,omitzero"`
+	Announced bool      `json:"announced"`
+	Why       string    `json:"why,omitempty"`
+	Problem   string    `json:"problem,omitempty"`
+}
+
+// publicDays is how long before its end the public name's certificate is a
+// problem: it is renewed at half of its life.
+const publicDays = 21 * 24 * time.Hour
+
+// problems is what somebody has to look at. A certificate of a short life is not
+// one as long as it can be renewed.
+func (p publicName) problems(now time.Time) (wrong []string) {
+	switch left := p.Until.Sub(now); {
+	case p.Until.IsZero():
+		wrong = append(wrong, "there is no certificate for "+p.Name+": devices are not sent here"+because(p.Problem))
+	case left <= 0:
+		wrong = append(wrong, "the certificate for "+p.Name+" has run out "+when(p.Until, now)+": devices are not sent here"+because(p.Problem))
+	case p.Problem != "" && left < publicDays:
+		wrong = append(wrong, "the certificate for "+p.Name+" runs out "+when(p.Until, now)+" and was not renewed"+because(p.Problem))
+	}
+	return wrong
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return " (" + oneLine(why) + ")"
+}
+
+func (p publicName) text(now time.Time) string {
+	text := "Public name: " + p.Name
+	if !p.Until.IsZero() {
+		text += fmt.Sprintf(", certificate for %s more (%s)", some(max(0, int(p.Until.Sub(now)/(24*time.Hour))), "day", "days"), p.Until.Local().Format(time.DateOnly))
+	}
+	if p.Announced {
+		return text + "; devices are sent here\n"
+	}
+	return text + "; devices are not sent here" + because(p.Why) + "\n"
 }
 
 // noBox is that none answers.
@@ -77,6 +125,9 @@ func boxProblems(s boxStatus, now time.Time) (wrong []string) {
 	if s.Problem != "" {
 		wrong = append(wrong, s.Problem)
 	}
+	if s.Public != nil {
+		wrong = append(wrong, s.Public.problems(now)...)
+	}
 	if r := s.Region; r != nil {
 		if r.Server == "" {
 			wrong = append(wrong, "no server of the region is followed: what is here is served, and the rest waits")
@@ -86,6 +137,9 @@ func boxProblems(s boxStatus, now time.Time) (wrong []string) {
 			wrong = append(wrong, "the certificate has run out "+when(r.Certificate, now)+": have the region readmit the box (preau readmit "+r.Box+")")
 		case left < lastDays:
 			wrong = append(wrong, "the certificate runs out "+when(r.Certificate, now)+" and was not renewed: the region must be reachable for that")
+		}
+		if s.School != nil {
+			wrong = append(wrong, wrongBoxes(*s.School)...)
 		}
 		if r.PinsFull {
 			wrong = append(wrong, "there is no room to keep all that is pinned: unpin something, or give the cache more disk")
@@ -114,6 +168,12 @@ func boxText(s boxStatus, now time.Time) string {
 		}
 		fmt.Fprintf(&b, "Certificate: runs out %s\n", when(r.Certificate, now))
 		fmt.Fprintf(&b, "Wanted here: %s, %s of them here (%s)\n", some(int(r.Wanted), "file", "files"), count(r.Present), size(int64(r.Bytes)))
+	}
+	if s.School != nil {
+		fmt.Fprintf(&b, "Neighbours: %s\n", besideText(s.School.Neighbours))
+	}
+	if s.Public != nil {
+		b.WriteString(s.Public.text(now))
 	}
 	d := s.Deposits
 	switch {

@@ -37,6 +37,19 @@ func TestStatusOfABox(t *testing.T) {
 	do(t, "status", "--box", at).want(t, exitFailed, "! no server of the region is followed", "! the certificate has run out", "preau readmit library", "! there is no room to keep all that is pinned")
 	do(t, "status", "--box", at, "--json").want(t, exitFailed, `"healthy": false`, `"problems"`)
 
+	beside := strings.NewReplacer(`"deposits_waiting"`, `"neighbours":`+school+`,"deposits_waiting"`).Replace(healthy)
+	do(t, "status", "--box", answersStatus(t, beside)).want(t, exitOK, "Neighbours: hall; preau neighbours says more")
+	beside = strings.Replace(beside, `"state":"alive"`, `"state":"quarantined","why":"altered"`, 1)
+	do(t, "status", "--box", answersStatus(t, beside)).want(t, exitFailed, "! neighbour hall is quarantined: altered", "Neighbours: hall (quarantined)")
+
+	named := func(fields string) string {
+		return answersStatus(t, strings.Replace(healthy, `"deposits_waiting"`, `"public":{"name":"a.boxes.example.net",`+fields+`},"deposits_waiting"`, 1))
+	}
+	do(t, "status", "--box", named(`"announced":true,"certificate_until":"2999-01-01T00:00:00Z"`)).want(t, exitOK, "Public name: a.boxes.example.net, certificate for ", "days more (", "devices are sent here")
+	do(t, "status", "--box", named(`"announced":false,"why":"draining","certificate_until":"2999-01-01T00:00:00Z"`)).want(t, exitOK, "devices are not sent here (draining)")
+	do(t, "status", "--box", named(`"announced":false,"problem":"no line"`)).want(t, exitFailed, "! there is no certificate for a.boxes.example.net", "(no line)")
+	do(t, "status", "--box", named(`"announced":false,"certificate_until":"2001-01-01T00:00:00Z"`)).want(t, exitFailed, "! the certificate for a.boxes.example.net has run out")
+
 	alone := `{"version":"1","region":null,"deposits_waiting":{"count":0,"bytes":0,"first":[],"closed":false}}`
 	do(t, "status", "--box", answersStatus(t, alone)).want(t, exitOK, "A box of no region", "Deposits: none waits")
 	full := `{"version":"1","region":null,"problem":"the disk has no room","deposits_waiting":{"count":0,"bytes":0,"first":[],"closed":true}}`

@@ -83,7 +83,7 @@ func TestMistakesAreNamed(t *testing.T) {
 func TestEveryCommandTeaches(t *testing.T) {
 	for _, command := range []string{
 		"region", "region init", "region run", "region join", "region token", "region policy", "region lead", "region remove",
-		"region recover", "region reset", "region config", "enrol", "status", "boxes", "list", "publish", "unpublish", "pin", "unpin",
+		"region recover", "region reset", "region config", "enrol", "status", "boxes", "locate", "list", "publish", "unpublish", "pin", "unpin",
 		"purge", "revoke", "readmit",
 	} {
 		t.Run(command, func(t *testing.T) {

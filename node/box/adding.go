@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -42,9 +43,10 @@ func (d *deposits) add(w http.ResponseWriter, r *http.Request, box *openedBox) {
 	}
 	turn := time.NewTimer(turnWithin)
 	defer turn.Stop()
+	leave := sync.OnceFunc(func() { <-d.slots })
 	select {
 	case d.slots <- struct{}{}:
-		defer func() { <-d.slots }()
+		defer leave()
 	case <-r.Context().Done():
 		return
 	case <-turn.C:
@@ -64,7 +66,9 @@ func (d *deposits) add(w http.ResponseWriter, r *http.Request, box *openedBox) {
 		d.cut(w, r, err)
 		return
 	}
-	d.log.InfoContext(r.Context(), "a deposit is kept", "deposit", done.ID, "bytes", done.Length)
+	leave()
+	done = d.copied(r.Context(), box, done)
+	d.log.InfoContext(r.Context(), "a deposit is kept", "deposit", done.ID, "bytes", done.Length, "copies", done.Copies)
 	v := d.view(done)
 	w.Header().Set("Vary", page.Vary)
 	if r.Method == http.MethodPost && wantsPage(r) {

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"preau/node/lifecycle"
 	"preau/node/listen"
 	"preau/node/obs"
+	"preau/node/portal"
 )
 
 // heapGoal is a soft bound on the Go heap: a box has little memory and needs it
@@ -40,6 +42,11 @@ type Box struct {
 	front    *front.Front
 	region   *membership
 	deposits *deposits
+	near     neighbourhood
+	leaving  *leaving
+	public   public
+	portal   *portal.Portal // nil: it has none
+	staff    *staff         // nil: there is no portal
 	doors    []*listen.Server
 	admin    *obs.Admin
 }
@@ -63,6 +70,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 	if b.reg, err = obs.NewRegistry(obs.ReadBuild()); err != nil {
 		return nil, err
 	}
+	if b.leaving, err = newLeaving(); err != nil {
+		return nil, err
+	}
 	var undo []func() error
 	defer func() {
 		if err != nil {
@@ -82,16 +92,28 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 	for _, s := range cfg.Site {
 		follows.Sites = append(follows.Sites, s.Name)
 	}
+	follows.Talking = b.talking
 	b.region = newMembership(follows, log, b.reg)
+	if cfg.Neighbours.Enabled {
+		b.region.near = &b.near
+	}
 	if err := b.region.open(); err != nil {
 		return nil, err
 	}
 	b.openDeposits()
 	b.admin.Handle("GET /status", http.HandlerFunc(b.status))
+	b.admin.Handle("POST /explain", http.HandlerFunc(b.explain))
+	b.admin.Handle("GET /neighbours", b.near.asked(showNeighbours))
+	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
+		b.admin.Handle(method+" /drain", b.near.asked(b.drain))
+	}
 	undo = append(undo, b.deposits.close)
 	fc := front.Config{Data: cfg.Data, Budget: cfg.Budget, Sites: cfg.Site, Opened: b.region.use}
 	if !b.region.alone {
 		fc.Parents = b.region.parents
+		if cfg.Neighbours.Enabled {
+			fc.Neighbours, fc.Reports, fc.Checker = b.near.pooled, &b.near, &attested{region: b.region}
+		}
 	}
 	undo = append(undo, b.region.close)
 	if b.front, err = front.New(ctx, fc, log, b.reg); err != nil {
@@ -105,11 +127,21 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 		b.group.Add("deposits", 10*time.Second, b.deposits.run)
 	}
 	if !b.region.alone {
-		b.front.Handler().SetObserver(b.region.served)
+		b.front.Handler().SetObserver(func(site, name string, listed bool) {
+			b.region.served(site, name, listed)
+			b.leaving.served(site, name, listed)
+		})
 		b.group.Add("region", 20*time.Second, b.region.run)
 	}
-	handler := b.offered(b.region.published(b.front.Handler()))
-	for _, l := range cfg.Listen {
+	if err := b.openPublic(); err != nil {
+		return nil, err
+	}
+	own, err := b.openPortal(b.offered(b.region.published(b.front.Handler())))
+	if err != nil {
+		return nil, err
+	}
+	handler := b.public.challenges(own)
+	for _, l := range slices.Concat(cfg.Listen, b.public.listeners(cfg.Public)) {
 		door, err := listen.New(ctx, l, handler, log)
 		if err != nil {
 			return nil, err
@@ -117,6 +149,16 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 		undo = append(undo, door.Close)
 		b.doors = append(b.doors, door)
 		b.group.Add("listener on "+door.Addr().String(), 10*time.Second, door.Run)
+	}
+	if b.staff != nil {
+		b.staff.add()
+	}
+	if b.portal != nil { // stopped before the listeners, which wait for those who watch its pages
+		b.group.Add("portal", 5*time.Second, b.portal.Run)
+	}
+	b.addPublic()
+	if b.wantsNeighbours() {
+		b.group.Add("neighbours", 8*time.Second, b.runNeighbours)
 	}
 	return b, nil
 }
@@ -127,6 +169,9 @@ func (b *Box) openDeposits() {
 	d := newDeposits(b.cfg.Deposits, b.cfg.Data, b.log, b.reg)
 	b.deposits = d
 	d.bring, d.why = b.region.bring, b.region.lineless
+	if b.cfg.Neighbours.Enabled && !b.region.alone {
+		d.useNeighbours(depositNeighbours{&b.near}, b.region.barred)
+	}
 	if b.region.alone {
 		d.why = func() string { return "this box belongs to no region yet" }
 	}
@@ -143,6 +188,12 @@ func (b *Box) openDeposits() {
 func onLoopback(a net.Addr) bool {
 	tcp, ok := a.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
+}
+
+// talking reports whether people talk to each other over the school's line.
+func (b *Box) talking() bool {
+	_, now := b.front.Handler().Live()
+	return now
 }
 
 // offered serves deposits under every host name that is not a site's own, and

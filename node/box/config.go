@@ -4,22 +4,30 @@ import (
 	_ "embed"
 	"slices"
 
+	"preau/node/auth"
 	"preau/node/config"
 	"preau/node/front"
 	"preau/node/listen"
+	"preau/node/names"
+	"preau/node/near"
 	"preau/node/obs"
+	"preau/node/portal"
 )
 
 // Config is all that a box can be told. Start from DefaultConfig: the zero
 // value is not usable.
 type Config struct {
-	Data     string          `toml:"data" doc:"Folder where the box keeps what it stores. It is made if it is missing and belongs to the box alone. While the box is stopped all but the folders identity and deposits in it may be deleted, and nothing is lost but time; identity is the box's place in its region, if it was enrolled in one, and deposits is what was added in the school."`
-	Budget   config.Bytes    `toml:"budget" doc:"Room that stored bodies may take on the disk, at least 64MiB. The box also leaves free space on the disk whatever this says."`
-	Log      obs.Log         `toml:"log" doc:"The log goes to standard error, which is the journal when systemd runs the box. It never names a client."`
-	Admin    Admin           `toml:"admin" doc:"The face for operators: /healthz, /readyz, /metrics and /debug/pprof/."`
-	Deposits Deposits        `toml:"deposits" doc:"Files that are added in the school: PUT /d/NAME on any listener with the token in DATA/deposits/token, or preau deposit on the box itself. Each is kept until the ministry's centre has it."`
-	Listen   []listen.Config `toml:"listen" doc:"Where pupils' devices connect: one [[listen]] for each address."`
-	Site     []front.Site    `toml:"site" doc:"The web sites that the box answers for: one [[site]] for each. A box that was enrolled in a region needs none. Every site can also be reached as /o/NAME/ on any listener, under every host name that is not another site's."`
+	Data       string          `toml:"data" doc:"Folder where the box keeps what it stores. It is made if it is missing and belongs to the box alone. While the box is stopped all but the folders identity, deposits, uploads, lessons and auth in it may be deleted, and nothing is lost but time and the diagram of the line; identity is the box's place in its region, if it was enrolled in one, deposits and uploads are what was added in the school, lessons is what teachers have prepared, and auth who may sign in."`
+	Budget     config.Bytes    `toml:"budget" doc:"Room that stored bodies may take on the disk, at least 64MiB. The box also leaves free space on the disk whatever this says."`
+	Log        obs.Log         `toml:"log" doc:"The log goes to standard error, which is the journal when systemd runs the box. It never names a client."`
+	Admin      Admin           `toml:"admin" doc:"The face for operators: /healthz, /readyz, /metrics and /debug/pprof/."`
+	Deposits   Deposits        `toml:"deposits" doc:"Files that are added in the school: PUT /d/NAME on any listener with the token in DATA/deposits/token, or preau deposit on the box itself. Each is kept until the ministry's centre has it."`
+	Neighbours near.Config     `toml:"neighbours" doc:"The other boxes of the same school."`
+	Portal     portal.Config   `toml:"portal" doc:"The pages of the box itself, for pupils and teachers: under the public name, the .local names, and every other name and address that is no site's. Where a site answers for every host name (hosts = [\"*\"]), under the former only."`
+	SignIn     auth.Config     `toml:"sign_in" doc:"How teachers, the school's admin and the region's IT sign in to the portal. Pupils never do."`
+	Public     names.Config    `toml:"public" doc:"The name under which devices are sent to this box from outside the school, and its certificate."`
+	Listen     []listen.Config `toml:"listen" doc:"Where pupils' devices connect: one [[listen]] for each address."`
+	Site       []front.Site    `toml:"site" doc:"The web sites that the box answers for: one [[site]] for each. A box that was enrolled in a region needs none. Every site can also be reached as /o/NAME/ on any listener, under every host name that is not another site's."`
 }
 
 // Admin is where operators look.
@@ -36,10 +44,14 @@ func Profiles() []string { return front.Profiles() }
 // DefaultConfig has no folder, listener or site: those must be said.
 func DefaultConfig() Config {
 	return Config{
-		Budget:   20 * config.GiB,
-		Log:      obs.DefaultLog(),
-		Admin:    Admin{Listen: obs.DefaultAdminAddress},
-		Deposits: Deposits{Enabled: true, Budget: 20 * config.GiB},
+		Budget:     20 * config.GiB,
+		Log:        obs.DefaultLog(),
+		Admin:      Admin{Listen: obs.DefaultAdminAddress},
+		Deposits:   Deposits{Enabled: true, Budget: 20 * config.GiB},
+		Neighbours: near.DefaultConfig(),
+		Portal:     portal.DefaultConfig(),
+		SignIn:     auth.DefaultConfig(),
+		Public:     names.DefaultConfig(),
 	}
 }
 

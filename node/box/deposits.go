@@ -48,17 +48,21 @@ var errStopping = errors.New("the box is stopping")
 // deposits is what is added on the box, from the folder to the faces. A folder
 // that can't be opened does not keep the box from serving: it is tried again.
 type deposits struct {
-	cfg    Deposits
-	wanted bool // a box on which nothing may be added goes on with what there is
-	dir    string
-	log    *slog.Logger
-	reg    prometheus.Registerer
-	why    func() string // what deposits on this box wait for, if it is not the region
-	bring  func(ctx context.Context, box *outbox.Outbox)
-	stall  time.Duration // how long an upload may stand still
-	slots  chan struct{}
-	polls  chan struct{}
-	opened atomic.Pointer[openedBox]
+	cfg      Deposits
+	wanted   bool // a box on which nothing may be added goes on with what there is
+	dir      string
+	log      *slog.Logger
+	reg      prometheus.Registerer
+	why      func() string // what deposits on this box wait for, if it is not the region
+	bring    func(ctx context.Context, box *outbox.Outbox)
+	others   Neighbours // nil: there are none
+	barred   func(box string) bool
+	guests   chan struct{} // requests of other boxes
+	patience time.Duration // with other boxes, of whoever adds a file
+	stall    time.Duration // how long an upload may stand still
+	slots    chan struct{}
+	polls    chan struct{}
+	opened   atomic.Pointer[openedBox]
 
 	freeing sync.RWMutex // held for reading by uploads; see makeRoom
 
@@ -79,6 +83,7 @@ func newDeposits(cfg Deposits, data string, log *slog.Logger, reg prometheus.Reg
 	d := &deposits{
 		cfg: cfg, dir: filepath.Join(data, "deposits"), log: log.With("part", "deposits"), reg: reg,
 		why: func() string { return "" }, bring: func(context.Context, *outbox.Outbox) {},
+		barred: func(string) bool { return false }, guests: make(chan struct{}, guestsAtOnce), patience: copyWithin,
 		stall: time.Minute, slots: make(chan struct{}, uploads), polls: make(chan struct{}, polls),
 	}
 	_, err := os.Stat(d.dir)
@@ -177,8 +182,18 @@ func (d *deposits) run(ctx context.Context) error {
 			}
 		}
 	}
-	d.bring(ctx, d.opened.Load().Outbox)
+	box := d.opened.Load().Outbox
+	var wg sync.WaitGroup
+	if d.others != nil {
+		wg.Go(func() {
+			if err := box.RunCopies(ctx, copyTakers{d.others, d.barred}); err != nil {
+				d.log.ErrorContext(ctx, "no copies of deposits are made any more", "err", err)
+			}
+		})
+	}
+	d.bring(ctx, box)
 	<-ctx.Done()
+	wg.Wait()
 	return d.close()
 }
 

@@ -89,7 +89,7 @@ func TestADamagedFolderKeepsNobodyFromServing(t *testing.T) {
 	}
 	box := begin(t, Config{
 		Data: data, Budget: 64 * config.MiB, Log: DefaultConfig().Log, Admin: Admin{Listen: "127.0.0.1:0"},
-		Listen: FromFlags(Flags{Listen: "127.0.0.1:0"}).Listen, Site: oneSite(data, "http://127.0.0.1:1").Site, Deposits: usualDeposits,
+		Listen: FromFlags(Flags{Listen: "127.0.0.1:0"}).Listen, Site: oneSite(data, "http://127.0.0.1:1").Site, Deposits: usualDeposits, SignIn: DefaultConfig().SignIn,
 	})
 	resp, err := http.Get(box.url("/d/")) //nolint:forbidigo // the test has a limit
 	if err != nil {

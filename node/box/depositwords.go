@@ -79,6 +79,8 @@ type depositWords struct {
 	where     map[outbox.State]string
 	said      map[outbox.State]string // of one that was just added
 	part, day string
+	// of a deposit that is on this box and another one
+	twice, saidTwice, from string
 }
 
 var depositTongues = page.Both[depositWords]{
@@ -94,6 +96,8 @@ var depositTongues = page.Both[depositWords]{
 			outbox.InCentral: "Le fichier est arrivé : le centre le garde.",
 		},
 		part: " (%d %%)", day: "02/01/2006 15:04",
+		twice: "sur deux boîtes de l’école", from: "déposé sur ",
+		saidTwice: "Le fichier est gardé sur deux boîtes de l’école, et toute l’école peut l’ouvrir. Il part vers la région, puis vers le centre, dès que la ligne le permet ; il n’y a rien d’autre à faire.",
 	},
 	English: depositWords{
 		Title: "Files added in this school", Empty: "Nothing has been added yet.", More: "More of the list",
@@ -107,6 +111,8 @@ var depositTongues = page.Both[depositWords]{
 			outbox.InCentral: "The file has arrived: the centre keeps it.",
 		},
 		part: " (%d%%)", day: "2006-01-02 15:04",
+		twice: "on two boxes of the school", from: "added on ",
+		saidTwice: "The file is kept on two boxes of the school, and the whole school can open it. It goes to the region and then to the centre as soon as the line allows; nothing else has to be done.",
 	},
 }
 
@@ -136,11 +142,17 @@ func wordsFor(d listedDeposit, lang page.Lang) depositItem {
 		listedDeposit: d, Name: cmp.Or(d.Title, d.Filename), Size: page.Size(d.Length, lang), When: d.At.Local().Format(say.day),
 		Machine: d.At.Format(time.RFC3339), Where: say.where[d.State], Reason: say.Reason, Why: d.Waiting, WhyLang: string(page.English),
 	}
+	if d.State == outbox.OnBox && d.Copies > 1 {
+		it.Where = say.twice
+	}
 	if d.State == outbox.OnBox && d.Sent > 0 && d.Sent < d.Length {
 		it.Where += fmt.Sprintf(say.part, d.Sent*100/d.Length)
 	}
 	if !d.Here {
 		it.Where += " · " + say.Gone
+	}
+	if d.From != "" {
+		it.Where += " · " + say.from + d.From
 	}
 	if why, ok := waitingFrench[d.Waiting]; ok && lang == page.French {
 		it.Why, it.WhyLang = why, string(page.French)
@@ -167,11 +179,15 @@ func writeDepositPage(w http.ResponseWriter, r *http.Request, list depositList) 
 func writeOnePage(w http.ResponseWriter, r *http.Request, d listedDeposit) {
 	lang := page.Language(r)
 	say := depositTongues.In(lang)
+	said := say.said[d.State]
+	if d.State == outbox.OnBox && d.Copies > 1 {
+		said = say.saidTwice
+	}
 	showDeposits(w, r, depositFrame, lang, say.One, struct {
 		depositWords
 		Said, Self, Up string
 		Item           depositItem
-	}{say, say.said[d.State], statePath(d.ID), depositPrefix, wordsFor(d, lang)})
+	}{say, said, statePath(d.ID), depositPrefix, wordsFor(d, lang)})
 }
 
 func showDeposits(w http.ResponseWriter, r *http.Request, frame *page.Frame, lang page.Lang, title string, body any) {

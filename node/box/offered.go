@@ -87,7 +87,7 @@ type depositList struct {
 
 // list lists deposits, latest first.
 func (d *deposits) list(w http.ResponseWriter, r *http.Request, box *openedBox) {
-	all := box.List()
+	all := box.all()
 	if after := r.URL.Query().Get("after"); after != "" {
 		for i, o := range all {
 			if o.ID == after {
@@ -115,7 +115,7 @@ func (d *deposits) list(w http.ResponseWriter, r *http.Request, box *openedBox) 
 // state tells how far a deposit is, with ?wait=30s once it has changed from
 // ?state= and ?sent= or, without those, from what it is now.
 func (d *deposits) state(w http.ResponseWriter, r *http.Request, box *openedBox, id string) {
-	o, err := box.Get(id)
+	o, err := box.Look(id)
 	if err != nil {
 		refuseDeposit(w, r, noDeposit)
 		return
@@ -163,7 +163,7 @@ func (d *deposits) wait(ctx context.Context, box *openedBox, known outbox.Deposi
 		within = 0
 	}
 	for {
-		now, err := box.Get(known.ID)
+		now, err := box.Look(known.ID)
 		if err != nil {
 			return known
 		}
@@ -182,7 +182,7 @@ func (d *deposits) wait(ctx context.Context, box *openedBox, known outbox.Deposi
 
 // bytes serves what was added.
 func (d *deposits) bytes(w http.ResponseWriter, r *http.Request, box *openedBox, id, name string) {
-	o, err := box.Get(id)
+	o, err := box.Look(id)
 	if err != nil {
 		refuseDeposit(w, r, noDeposit)
 		return

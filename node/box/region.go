@@ -36,6 +36,7 @@ type membership struct {
 	log      *slog.Logger
 	reg      prometheus.Registerer
 	alone    bool
+	near     follow.Near // the school's other boxes; nil for none
 	follower atomic.Pointer[follow.Follower]
 	opened   chan struct{} // closed with follower set
 }
@@ -64,6 +65,9 @@ func (m *membership) open() error {
 	}
 	if err := m.reg.Register(reg); err != nil {
 		return errors.Join(err, f.Close())
+	}
+	if m.near != nil {
+		f.SetNear(m.near)
 	}
 	m.follower.Store(f)
 	close(m.opened)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"preau/node/follow"
+	"preau/node/near"
 	"preau/node/obs"
 	"preau/replication/outbox"
 )
@@ -20,6 +21,10 @@ type Status struct {
 	Region   *follow.Standing `json:"region"`
 	Problem  string           `json:"problem,omitempty"`
 	Deposits Waiting          `json:"deposits_waiting"` // for the centre
+	// School is the other boxes of the school; nil if the box looks for none.
+	School *near.Status `json:"neighbours"`
+	// Public is nil if the box has no public name.
+	Public *PublicName `json:"public,omitempty"`
 }
 
 // Waiting is what was added here and is not in the centre yet, oldest first.
@@ -35,6 +40,11 @@ type Waiting struct {
 func (b *Box) Status(ctx context.Context) Status {
 	s := Status{Version: obs.ReadBuild().Version, Deposits: b.deposits.waiting(ctx)}
 	s.Region, s.Problem = b.region.standing()
+	if boxes := b.near.boxes.Load(); boxes != nil {
+		school := boxes.Status()
+		s.School = &school
+	}
+	s.Public = b.publicName()
 	return s
 }
 

@@ -35,6 +35,12 @@ func (c Config) Validate(profiles []string) error {
 	if _, err := obs.NewLogger(io.Discard, c.Log); err != nil {
 		p.Addf("log", "%v", err)
 	}
+	if err := c.Portal.Validate(); err != nil {
+		p.Addf("portal", "%v", err)
+	}
+	c.SignIn.Check(&p, "sign_in")
+	c.Neighbours.Check(&p)
+	c.Public.Check(&p, "public")
 	c.validateListeners(&p)
 	if len(c.Site) == 0 && !Enrolled(c.Data) {
 		p.Addf("site", "is missing: add a [[site]] with name, upstream and hosts, or enrol the box in a region (preau enrol)")
@@ -60,6 +66,9 @@ func (c Config) validateListeners(p *config.Problems) {
 			p.Addf("admin.listen", "%q would be open to the whole network: write 127.0.0.1:%s, or 0.0.0.0:%s if that is what you want", c.Admin.Listen, port, port)
 		}
 		claim("admin.listen", c.Admin.Listen)
+	}
+	if at := c.Public.ACME.Listen; at != "" && checkAddress(p, "public.acme.listen", at) {
+		claim("public.acme.listen", at)
 	}
 	if len(c.Listen) == 0 {
 		p.Addf("listen", `is missing: add a [[listen]] with, for instance, address = ":80"`)

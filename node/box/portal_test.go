@@ -1,0 +1,302 @@
+package box
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"preau/cache/block"
+	"preau/cache/shelf"
+	"preau/cache/storage"
+	"preau/node/config"
+	"preau/node/front"
+	"preau/node/listen"
+	"preau/node/obs"
+	"preau/node/portal"
+	"preau/replication/outbox"
+)
+
+// opened is a box that is made and not run, with its door's handler.
+func openedBoxWith(t *testing.T, change func(*Config)) *Box {
+	t.Helper()
+	cfg := DefaultConfig()
+	cfg.Data, cfg.Budget, cfg.Admin.Listen, cfg.Public.Name = t.TempDir(), 64*config.MiB, "127.0.0.1:0", "box-1.example.org"
+	cfg.Listen = []listen.Config{{Address: "127.0.0.1:0"}}
+	change(&cfg)
+	log, err := obs.NewLogger(t.Output(), obs.DefaultLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := New(t.Context(), cfg, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+func siteOf(upstream string, hosts ...string) front.Site {
+	var s front.Site
+	s.SetDefaults()
+	s.Name, s.Upstream, s.Hosts, s.PrivateAddresses = "library", upstream, hosts, true
+	return s
+}
+
+// askBox asks under a host name and returns the status and the body.
+func askBox(t *testing.T, b *Box, host, path string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+b.Addrs()[0].String()+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = host
+	r.Header.Set("Accept", "text/html")
+	r.Header.Set("Accept-Language", "fr")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+const siteSays = "the site itself"
+
+func site(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, siteSays) }))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestWhereThePortalIs(t *testing.T) {
+	upstream := site(t)
+	tests := map[string]struct {
+		hosts   []string
+		enabled bool
+		portal  map[string]bool // by host name: the portal is at /
+	}{
+		"a site of its own name": {[]string{"library.example"}, true, map[string]bool{
+			"library.example": false, "preau.local": true, "BOX-1.example.org:80": true, "192.0.2.7": true, "other.example": true,
+		}},
+		"a site of all names": {[]string{"*"}, true, map[string]bool{
+			"library.example": false, "preau.local:8080": true, "school-7.local.": true, "box-1.example.org": true, "192.0.2.7": false, "local": false,
+		}},
+		"no portal": {[]string{"library.example"}, false, map[string]bool{"preau.local": false, "library.example": false}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := openedBoxWith(t, func(c *Config) {
+				c.Portal.Enabled, c.Portal.Title, c.Site = tt.enabled, "École des Tilleuls", []front.Site{siteOf(upstream, tt.hosts...)}
+			})
+			for host, want := range tt.portal {
+				_, body := askBox(t, b, host, "/")
+				if got := strings.Contains(body, "École des Tilleuls"); got != want {
+					t.Errorf("%s: the portal: %v, want %v", host, got, want)
+				}
+			}
+			if !tt.enabled {
+				return
+			}
+			if _, body := askBox(t, b, "preau.local", "/o/library/x"); body != siteSays {
+				t.Errorf("a site below /o/ on the box's own name: %q", body)
+			}
+			if status, body := askBox(t, b, "preau.local", "/sites"); status != http.StatusOK || !strings.Contains(body, `href="/o/library/"`) {
+				t.Errorf("the list of sites: %d", status)
+			}
+			if status, body := askBox(t, b, "preau.local", "/d/"); status != http.StatusOK || !strings.Contains(body, "<h1>") {
+				t.Errorf("the list of deposits: %d", status)
+			}
+		})
+	}
+}
+
+func TestThePortalShowsWhatWasAdded(t *testing.T) {
+	b := openedBoxWith(t, func(c *Config) { c.Site = []front.Site{siteOf(site(t), "library.example")} })
+	_, box, leave, ok := b.deposits.use(t.Context())
+	if !ok {
+		t.Fatal("nothing can be added")
+	}
+	text := "C’était un matin d’automne."
+	d, err := box.Add(t.Context(), strings.NewReader(text), int64(len(text)), outbox.Words{Filename: "conte.txt", ContentType: "text/plain; charset=utf-8", Title: "Un conte d’été", Collection: "CM2/A"})
+	leave()
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, func() bool {
+		_, body := askBox(t, b, "preau.local", "/")
+		return strings.Contains(body, "Un conte d’été")
+	})
+	for path, want := range map[string]string{
+		"/find?q=conte+ete": `href="/see/d/` + d.ID + `"`, "/c/CM2%2FA": "Un conte d’été", "/see/d/" + d.ID: text, "/d/" + d.ID + "/conte.txt": text,
+	} {
+		if status, body := askBox(t, b, "preau.local", path); status != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%s: %d, without %q", path, status, want)
+		}
+	}
+	if status, _ := askBox(t, b, "preau.local", "/see/d/none"); status != http.StatusNotFound {
+		t.Errorf("a deposit that is not there: %d", status)
+	}
+}
+
+// until waits for something that will be so in a moment.
+func until(t *testing.T, so func() bool) {
+	t.Helper()
+	over := time.Now().Add(time.Minute)
+	for !so() {
+		if time.Now().After(over) {
+			t.Fatal("it is not so after a minute")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// library is what is published, for a shelf without a disk.
+type library map[string]shelf.Item
+
+func (l library) Item(id string) (shelf.Item, error) {
+	it, ok := l[id]
+	if !ok {
+		return it, shelf.ErrUnknown
+	}
+	if it.Expires.Equal(time.Unix(1, 0)) {
+		return it, shelf.ErrGone
+	}
+	return it, nil
+}
+
+func (l library) Pieces(context.Context, shelf.Item) ([]shelf.Piece, error) { return nil, nil }
+
+func (l library) Keeps(shelf.Item, time.Time) (bool, error) { return false, nil }
+
+func (l library) Len() int { return len(l) }
+
+func (l library) Page(_ context.Context, after string, most int) (items []shelf.Item, next string, err error) {
+	for _, id := range slices.Sorted(maps.Keys(l)) {
+		if id <= after {
+			continue
+		}
+		if len(items) == most {
+			return items, items[most-1].ID, nil
+		}
+		items = append(items, l[id])
+	}
+	return items, "", nil
+}
+
+func TestWhatIsPublishedIsReadFromTheShelf(t *testing.T) {
+	books := library{}
+	for i := range 7 {
+		id := "res-" + strconv.Itoa(i)
+		books[id] = shelf.Item{
+			ID: id, Collection: "L’été", Title: "Livre " + strconv.Itoa(i), Filename: "un livre, n° " + strconv.Itoa(i) + ".pdf", ContentType: "application/pdf",
+			Length: 9, SHA256: block.Sum([]byte("123456789")), Blocks: []block.Digest{block.Sum([]byte("123456789"))}, Language: "fr", Licence: "CC0", ModTime: time.Unix(1e9, 0).UTC(),
+		}
+	}
+	cfg := shelf.DefaultConfig()
+	cfg.Page = 3
+	s, err := shelf.New(cfg, books, func() *storage.Storage { return nil }, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	things := publishedThings{func() http.Handler { return s }}
+	var all []portal.Entry
+	after, parts := "", 0
+	for {
+		entries, next, err := things.List(t.Context(), after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, entries...)
+		parts++
+		if after = next; next == "" {
+			break
+		}
+	}
+	if len(all) != 7 || parts != 3 {
+		t.Fatalf("%d things in %d parts", len(all), parts)
+	}
+	want := portal.Entry{
+		ID: "res-6", Title: "Livre 6", Filename: "un livre, n° 6.pdf", Collection: "L’été", ContentType: "application/pdf", Language: "fr", Licence: "CC0", Bytes: 9, At: time.Unix(1e9, 0).UTC(),
+	}
+	if all[6] != want {
+		t.Errorf("%+v\nwant %+v", all[6], want)
+	}
+	gone := books["res-1"]
+	gone.Expires = time.Unix(1, 0)
+	books["res-1"] = gone
+	delete(books, "res-2")
+	for i, want := range map[int]error{0: nil, 1: portal.ErrGone, 2: portal.ErrNone} {
+		if got, err := things.Look(t.Context(), all[i]); !errors.Is(err, want) || got != all[i] {
+			t.Errorf("%s: %v, want %v", all[i].ID, err, want)
+		}
+	}
+}
+
+func TestBeforeTheRegionIsKnownNothingIsPublished(t *testing.T) {
+	things := publishedThings{(&membership{}).shelf}
+	if entries, next, err := things.List(t.Context(), ""); len(entries) != 0 || next != "" || err != nil {
+		t.Errorf("%v %q %v", entries, next, err)
+	}
+	if _, err := things.Look(t.Context(), portal.Entry{ID: "x"}); !errors.Is(err, portal.ErrNone) {
+		t.Error(err)
+	}
+	endless := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for range mostList/1024 + 1 {
+			if _, err := w.Write(bytes.Repeat([]byte(" "), 1024)); err != nil {
+				return
+			}
+		}
+	})
+	if _, _, err := (publishedThings{func() http.Handler { return endless }}).List(t.Context(), ""); err == nil {
+		t.Error("a list without end is taken")
+	}
+}
+
+func TestTheLineInWords(t *testing.T) {
+	at := func(h int) time.Time { return time.Date(2026, 11, 23, h, 0, 0, 0, time.UTC) }
+	tests := map[string]struct {
+		sites []front.SiteState
+		known bool
+		up    bool
+		since time.Time
+	}{
+		"no site":                     {nil, false, false, time.Time{}},
+		"all up":                      {[]front.SiteState{{Up: true, Since: at(8)}, {Up: true, Since: at(9)}}, true, true, at(9)},
+		"one down":                    {[]front.SiteState{{Since: at(8)}, {Up: true, Since: at(7)}}, true, true, at(7)},
+		"all down, since the last":    {[]front.SiteState{{Since: at(9)}, {Since: at(10)}, {Since: at(8)}}, true, false, at(10)},
+		"one that was not asked":      {[]front.SiteState{{Up: true}}, true, true, time.Time{}},
+		"down for who knows how long": {[]front.SiteState{{}}, true, false, time.Time{}},
+	}
+	for name, tt := range tests {
+		l := &lines{states: func() []front.SiteState { return tt.sites }, region: &membership{}}
+		if got := l.Line(); got.Known != tt.known || got.Up != tt.up || !got.Since.Equal(tt.since) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
