@@ -6,7 +6,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -20,7 +23,9 @@ import (
 	"preau/node/central"
 	centre "preau/replication/central"
 	"preau/replication/central/cephtest"
+	"preau/replication/central/s3store"
 	"preau/replication/central/s3store/plain"
+	"preau/replication/central/store"
 )
 
 // centreScale is what goes to the centre and back in each round.
@@ -48,7 +53,7 @@ func (b *bench) centreScenarios() []scenario {
 			notes: []string{fmt.Sprintf("A real Ceph on the same machine (a monitor, an OSD in a file, radosgw), the gateway in a process of its own, and a region's server that asks it with mutual TLS; all on loopback. "+
 				"%d rounds in turn, each %d files of %d MiB one after the other, and %d of %d KiB, %d at once; medians, and the gateway against minio-go round by round. "+
 				"Of every deposit the gateway makes the SHA-256 and the parts' MD5s before it acknowledges it, and writes down whose it is; of what comes down every block's SHA-256 is compared. "+
-				"minio-go alone does neither; the rows without a target show it doing as much. "+
+				"minio-go alone does neither; the rows without a target show it doing as much, and those of the gateway's store alone the hop to Ceph with no region behind it. "+
 				"CPU is that of the processes beside Ceph.", c.rounds, c.large, c.largeSize>>20, c.small, c.smallSize>>10, c.crowd)},
 			head:  []string{"", "minio-go alone", "through the gateway", "gateway / minio-go, min / med / max", "target", "", "CPU s/GB: minio-go; gateway; region's side"},
 			alone: true, all: b.benchCentralCeph,
@@ -66,6 +71,7 @@ func (b *bench) centreScenarios() []scenario {
 type cephRun struct {
 	centreScale
 	plain *plain.Client
+	store store.Store // as the gateway has it
 	g     *gateway
 	files [2][]cephFile // large, small
 	pubs  [2][]centre.Object
@@ -83,6 +89,14 @@ func (b *bench) benchCentralCeph(t *testing.T, out *table) {
 	r := cephRun{centreScale: b.scale.centre}
 	var err error
 	if r.plain, err = plain.New(ceph.Endpoint, ceph.Region, ceph.AccessKey, ceph.SecretKey); err != nil {
+		t.Fatal(err)
+	}
+	storing := s3store.DefaultConfig()
+	storing.Endpoint, storing.Region = ceph.Endpoint, ceph.Region
+	storing.Keys = func(context.Context) (s3store.Key, error) {
+		return s3store.Key{ID: ceph.AccessKey, Secret: ceph.SecretKey}, nil
+	}
+	if r.store, err = s3store.New(storing, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	r.make()
@@ -221,7 +235,31 @@ func (r *cephRun) measure(t *testing.T, out *table) {
 			p := make([]byte, len(r.files[kind][i].p))
 			return r.g.fetch(ctx, r.pubs[kind][i], func(off int64, b []byte) { copy(p[off:], b) })
 		}
+		storePut := func(ctx context.Context, i int) error {
+			f := r.files[kind][i]
+			_, err := r.store.Put(ctx, "plain", r.label+"s"+f.name, bytes.NewReader(f.p), int64(len(f.p)), store.Options{}, store.Condition{})
+			return err
+		}
+		storeGet := func(ctx context.Context, i int) error {
+			o := r.pubs[kind][i]
+			body, _, err := r.store.Get(ctx, watched, o.Key, 0, -1, o.ETag)
+			if err != nil {
+				return err
+			}
+			buf := bytes.NewBuffer(make([]byte, 0, int(o.Length)+bytes.MinRead))
+			_, err = io.Copy(buf, body)
+			if err = errors.Join(err, body.Close()); err == nil && int64(buf.Len()) != o.Length {
+				err = fmt.Errorf("%s: %d bytes of %d", o.Key, buf.Len(), o.Length)
+			}
+			return err
+		}
 		all = append(all,
+			contest{name + ", up, the gateway's store alone", kind, true, [2]func(context.Context) error{each(kind, put), each(kind, storePut)}},
+			contest{name + ", down, the gateway's store alone", kind, true, [2]func(context.Context) error{
+				each(kind, func(ctx context.Context, i int) error {
+					return got(ctx, watched, r.pubs[kind][i].Key, len(r.files[kind][i].p), nil)
+				}), each(kind, storeGet),
+			}},
 			contest{name + ", up", kind, true, [2]func(context.Context) error{each(kind, put), each(kind, deposit)}},
 			contest{name + ", up, and minio-go reads back too", kind, false, [2]func(context.Context) error{
 				each(kind, func(ctx context.Context, i int) error {

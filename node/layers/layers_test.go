@@ -26,9 +26,13 @@ var roles = []string{"node/box", "node/region", "node/central"}
 
 // faces declare what they need of others, and import nothing of ours.
 var faces = []string{
-	"node/config", "node/lifecycle", "node/obs", "node/listen", "node/auth", "node/portal", "node/admin",
+	"node/config", "node/lifecycle", "node/obs", "node/listen",
 	"node/class", "node/wanline",
 }
+
+// people are what people see of a box, and what that is made of. They may know
+// one another, and a box puts them together with what knows.
+var people = []string{"node/portal", "node/auth", "node/lesson", "node/upload", "node/usage"}
 
 // crafts must not know one another.
 var crafts = []string{"cache", "discovery", "replication"}
@@ -44,6 +48,8 @@ var homes = map[string]struct{ endings, folders []string }{
 	"github.com/hashicorp/raft-boltdb":                        {folders: []string{"replication/consensus"}},
 	"go.etcd.io/bbolt":                                        {endings: []string{"boltkv"}, folders: []string{"replication/consensus"}},
 	"github.com/quic-go/quic-go":                              {folders: []string{"replication/wire"}},
+	"github.com/mholt/acmez":                                  {folders: []string{"node/names"}},
+	"github.com/miekg/dns":                                    {folders: []string{"node/names"}},
 	"github.com/minio/minio-go":                               {folders: []string{"replication/central/s3store"}},
 	"github.com/coreos/go-oidc":                               {folders: []string{"node/auth"}},
 	"github.com/pelletier/go-toml":                            {folders: []string{"node/config"}},
@@ -85,6 +91,13 @@ func allowed(from, to string) string {
 	case slices.ContainsFunc(faces, func(f string) bool { return within(from, f) }):
 		if own := top2(from); !within(to, own) {
 			return "a face imports its own folder only and declares what it needs"
+		}
+	case slices.ContainsFunc(people, func(f string) bool { return within(from, f) }):
+		for _, craft := range slices.Concat(roles, []string{"node/follow", "node/near", "node/region", "discovery", "replication"}) {
+			// A test hands what came in to a real outbox.
+			if within(to, craft) && (from != "node/upload" || to != "replication/outbox") {
+				return "the faces for people declare what they need of a box, its region and its neighbours"
+			}
 		}
 	case within(from, "node"):
 		for _, role := range roles {

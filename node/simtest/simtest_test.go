@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // budget is how long the seeds may take together.
-const budget = 200 * time.Second
+const budget = 120 * time.Second
 
 // number is a setting from the environment.
 func number(t *testing.T, name string, otherwise uint64) (uint64, bool) {

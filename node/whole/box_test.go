@@ -32,6 +32,7 @@ type school struct {
 	name string
 	cfg  box.Config
 	url  string
+	box  *box.Box // while it runs
 	stop context.CancelFunc
 	done chan error
 }
@@ -62,7 +63,7 @@ func (s *school) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	s.stop, s.done = stop, make(chan error, 1)
+	s.box, s.stop, s.done = b, stop, make(chan error, 1)
 	go func() { s.done <- b.Run(ctx) }()
 	t.Cleanup(func() { s.end(t) })
 }
