@@ -16,8 +16,17 @@ RACE     := $(if $(CC_FOUND),-race,)
 # Tests wait about as much as they work: so many folders at once.
 AT_ONCE  := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN || echo 2))))
 
+# Those that start whole programs wait less.
+WHOLE_AT_ONCE := $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN || echo 2) * 3 + 1) / 2 )))
+
 # Folders with tests that need more than Go: tools of the system, or root.
 SYSTEM_DIRS = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bsystem\b' . | xargs -r -n1 dirname | sort -u)
+
+# Of these, what measures a whole school: nothing runs beside it.
+ALONE_DIRS = $(filter %/yard,$(SYSTEM_DIRS))
+
+# Of these, what takes longest begins first: the others run beside it.
+LONGEST = $(filter ./node/whole,$(SYSTEM_DIRS))
 
 # Folders whose tests do more when -short does not hold them back.
 LONG_DIRS = $(shell grep -rl --include='*_test.go' 'testing\.Short()' . | xargs -r -n1 dirname | sort -u)
@@ -31,7 +40,12 @@ FUZZTIME ?= 30s
 # region, …: an unknown name lists all).
 BENCHFLAGS ?=
 
-.PHONY: help run ministry build test test-system vet check bench fuzz clean
+# How tests are run: $(call TESTS,FLAGS,FOLDERS). AGAIN is set by .ci/run, which
+# has what failed run once more by itself, and says so.
+AGAIN ?=
+TESTS = $(if $(AGAIN),$(AGAIN) --packages="$(2)" -- $(1),$(GO) test $(1) $(2))
+
+.PHONY: help run ministry build deb container test test-system test-appliance vet check bench fuzz clean
 
 help: ## say what there is
 	@echo "Préau: a cache for schools. A class downloads once."
@@ -50,20 +64,29 @@ ministry: build ## a whole ministry: real Ceph, gateway, region, two boxes (Linu
 build: ## build ./bin/preau
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/preau ./cmd/preau
 
+deb: ## build the Debian packages, amd64 and arm64, in ./bin
+	$(GO) run ./images/pack deb -version '$(VERSION)'
+
+container: ## build the container images in ./bin (needs buildah)
+	$(GO) run ./images/pack container -version '$(VERSION)'
+
 # Without vet, which takes a tenth of the time on a fresh machine: `make vet`
 # has it all, for every build tag.
 test: ## run the tests, the long ones shortened; needs Go only
 	@$(if $(RACE),,echo "no C compiler found: the tests run without the race detector")
-	$(GO) test -p $(AT_ONCE) -vet=off $(RACE) -short -timeout 10m ./...
+	$(call TESTS,-p $(AT_ONCE) -vet=off $(RACE) -short -timeout 10m,./...)
 
 test-system: ## run the long tests, and those that need root or tools (see .ci/run)
 	@if [ -z "$(SYSTEM_DIRS)" ]; then echo "no tests with the build tag system were found"; exit 1; fi
-	$(GO) test -count=1 -timeout 20m $(filter-out $(SYSTEM_DIRS),$(LONG_DIRS))
-	$(GO) test -tags system -count=1 -timeout 30m $(SYSTEM_DIRS)
+	$(call TESTS,-p $(AT_ONCE) -count=1 -timeout 20m,$(filter-out $(SYSTEM_DIRS),$(LONG_DIRS)))
+	$(call TESTS,-p $(WHOLE_AT_ONCE) -tags system -count=1 -timeout 30m,$(LONGEST) $(filter-out $(LONGEST) $(ALONE_DIRS),$(SYSTEM_DIRS)))
+	$(call TESTS,-tags system -count=1 -timeout 15m,$(ALONE_DIRS))
 
-vet: ## look for mistakes that compile, under every build tag
-	$(GO) vet ./...
-	$(GO) vet -tags system,bench ./...
+test-appliance: ## test packages and images: root, on Debian, with mmdebstrap, systemd-container, lintian, aptly, gnupg, buildah, podman, runc
+	$(call TESTS,-tags appliance -count=1 -timeout 40m,./images)
+
+vet: ## look for mistakes that compile, with all build tags
+	$(GO) vet -tags system,bench,appliance ./...
 
 check: vet ## vet, format, tests, lint and known vulnerabilities
 	@unformatted="$$(gofmt -l $$($(GO) list -f '{{.Dir}}' ./...))"; \
