@@ -142,7 +142,7 @@ func (x *exchange) miss(fwd string) bool {
 		x.pass(fwd, "")
 		return true
 	}
-	if m, ok := x.h.unshared.GetIfPresent(x.key); ok && m.alone {
+	if m, ok := x.h.unshared.Get(x.key); ok && m.alone {
 		// Not stored the last time: as long as it takes, be it a long poll.
 		x.pass(fwd, "")
 		return true

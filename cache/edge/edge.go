@@ -41,9 +41,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/maypok86/otter/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"preau/cache/memo"
 	"preau/cache/object"
 	"preau/cache/profile"
 	"preau/cache/rfc9111"
@@ -108,14 +108,14 @@ type Handler struct {
 	store   atomic.Pointer[storage.Storage]
 	observe atomic.Pointer[Observer]
 
-	unshared *otter.Cache[object.Key, mark]
-	hot      *otter.Cache[object.ID, hot]
+	unshared *memo.Cache[mark]
+	hot      *memo.Cache[hot] // by ID
 
-	keys     object.Keyer                       // of what is remembered in memory only
-	gone     *otter.Cache[object.Key, struct{}] // what sites no longer have
-	alive    *otter.Cache[object.Key, struct{}] // capabilities that open something
-	probed   *otter.Cache[object.Key, verdict]  // of what capabilities open
-	listings *otter.Cache[object.Key, *listing] // of folders
+	keys     object.Keyer          // of what is remembered in memory only
+	gone     *memo.Cache[struct{}] // what sites no longer have
+	alive    *memo.Cache[struct{}] // capabilities that open something
+	probed   *memo.Cache[verdict]  // of what capabilities open
+	listings *memo.Cache[*listing] // of folders
 	calls    calls
 	purges   purges
 
@@ -143,10 +143,7 @@ func New(sites []*Site, log *slog.Logger, reg prometheus.Registerer) (*Handler, 
 	if h.byHost, err = newHosts(sites); err != nil {
 		return nil, err
 	}
-	h.unshared, err = otter.New(&otter.Options[object.Key, mark]{
-		MaximumSize:      10_000,
-		ExpiryCalculator: otter.ExpiryWriting[object.Key, mark](unsharedFor),
-	})
+	h.unshared, err = memo.New(memo.Options[mark]{Most: mostRemembered, For: unsharedFor})
 	if err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
@@ -162,9 +159,8 @@ func New(sites []*Site, log *slog.Logger, reg prometheus.Registerer) (*Handler, 
 	for _, s := range sites {
 		s.counters = h.metrics.site(s.Name)
 	}
-	h.hot, err = otter.New(&otter.Options[object.ID, hot]{
-		MaximumWeight: hotBytes,
-		Weigher:       func(_ object.ID, b hot) uint32 { return uint32(len(b.data)) + 200 },
+	h.hot, err = memo.New(memo.Options[hot]{
+		Most: hotBytes, Weigh: func(b hot) uint32 { return uint32(len(b.data)) + 200 },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
@@ -203,14 +199,14 @@ func (h *Handler) Close() {
 	h.mu.Unlock()
 	h.cancel()
 	h.work.Wait()
-	h.unshared.StopAllGoroutines() // what it forgets by time it forgets when asked
-	h.gone.StopAllGoroutines()
+	h.unshared.Close() // what it forgets by time it forgets when asked
+	h.gone.Close()
 	if h.proofs.without != nil {
-		h.proofs.without.StopAllGoroutines()
+		h.proofs.without.Close()
 	}
-	h.alive.StopAllGoroutines()
-	h.probed.StopAllGoroutines()
-	h.fragments.sums.c.StopAllGoroutines()
+	h.alive.Close()
+	h.probed.Close()
+	h.fragments.sums.c.Close()
 }
 
 // remembers makes what is remembered in memory of links that are secrets: keyed
@@ -221,24 +217,16 @@ func (h *Handler) remembers() (err error) {
 	if h.keys, err = object.NewKeyer(secret); err != nil {
 		return err
 	}
-	if h.gone, err = otter.New(&otter.Options[object.Key, struct{}]{
-		MaximumSize: mostRemembered, ExpiryCalculator: otter.ExpiryWriting[object.Key, struct{}](goneFor),
-	}); err != nil {
+	if h.gone, err = memo.New(memo.Options[struct{}]{Most: mostRemembered, For: goneFor}); err != nil {
 		return err
 	}
-	if h.probed, err = otter.New(&otter.Options[object.Key, verdict]{
-		MaximumSize: mostRemembered, ExpiryCalculator: otter.ExpiryWriting[object.Key, verdict](probeFor),
-	}); err != nil {
+	if h.probed, err = memo.New(memo.Options[verdict]{Most: mostRemembered, For: probeFor}); err != nil {
 		return err
 	}
-	if h.listings, err = otter.New(&otter.Options[object.Key, *listing]{
-		MaximumWeight: mostListings, Weigher: func(_ object.Key, l *listing) uint32 { return l.weight() },
-	}); err != nil {
+	if h.listings, err = memo.New(memo.Options[*listing]{Most: mostListings, Weigh: (*listing).weight}); err != nil {
 		return err
 	}
-	h.alive, err = otter.New(&otter.Options[object.Key, struct{}]{
-		MaximumSize: mostRemembered, ExpiryCalculator: otter.ExpiryWriting[object.Key, struct{}](aliveFor),
-	})
+	h.alive, err = memo.New(memo.Options[struct{}]{Most: mostRemembered, For: aliveFor})
 	return err
 }
 

@@ -16,11 +16,11 @@ func (h *Handler) Waiting() (n int) {
 // Forget forgets what is remembered in memory of links and folders, as time
 // does.
 func (h *Handler) Forget() {
-	h.gone.InvalidateAll()
-	h.alive.InvalidateAll()
-	h.probed.InvalidateAll()
-	h.listings.InvalidateAll()
-	h.unshared.InvalidateAll()
+	h.gone.Clear()
+	h.alive.Clear()
+	h.probed.Clear()
+	h.listings.Clear()
+	h.unshared.Clear()
 }
 
 // WithNotice is withNotice.

@@ -134,7 +134,7 @@ func (h *Handler) join(x *exchange, o *object.Object) (*flight, bool) {
 		// RFC 9111 §3.5: hardly ever for anyone else.
 		return h.begin(x, o, flightKey{}, true)
 	}
-	if m, ok := h.unshared.GetIfPresent(x.key); ok && m.alone {
+	if m, ok := h.unshared.Get(x.key); ok && m.alone {
 		return h.begin(x, o, flightKey{}, true)
 	}
 	key := flightKey{key: x.key, near: x.neighbour}

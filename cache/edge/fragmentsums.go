@@ -10,8 +10,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/maypok86/otter/v2"
-
+	"preau/cache/memo"
 	"preau/cache/object"
 	"preau/cache/profile"
 	"preau/cache/rfc9111"
@@ -57,14 +56,11 @@ type sumLoad struct {
 
 // sumCache remembers sums by the folder that they are of.
 type sumCache struct {
-	c *otter.Cache[object.Key, *sums]
+	c *memo.Cache[*sums]
 }
 
 func newSumCache() (*sumCache, error) {
-	c, err := otter.New(&otter.Options[object.Key, *sums]{
-		MaximumWeight: mostSums, Weigher: func(_ object.Key, s *sums) uint32 { return s.size() },
-		ExpiryCalculator: otter.ExpiryWriting[object.Key, *sums](sumsFor),
-	})
+	c, err := memo.New(memo.Options[*sums]{Most: mostSums, Weigh: (*sums).size, For: sumsFor})
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +68,7 @@ func newSumCache() (*sumCache, error) {
 }
 
 func (c *sumCache) set(key object.Key, s *sums) {
-	c.c.Set(key, s)
-	c.c.SetExpiresAfter(key, s.last)
+	c.c.SetFor(key, s, s.last)
 }
 
 func (t *task) sumsKey(f profile.Fragmented) object.Key {
@@ -89,7 +84,7 @@ func (t *task) fragmentsOf(ctx context.Context) []profile.Fragment {
 		return nil
 	}
 	key := t.sumsKey(f)
-	if s, ok := t.h.fragments.sums.c.GetIfPresent(key); ok {
+	if s, ok := t.h.fragments.sums.c.Get(key); ok {
 		if list, has := s.files[f.Name]; has || time.Since(s.at) < min(s.last, newFileAfter) {
 			return list
 		}
@@ -101,7 +96,7 @@ func (t *task) fragmentsOf(ctx context.Context) []profile.Fragment {
 // stored on the way is believed, unless somebody has just asked.
 func (t *task) lookUpSums(ctx context.Context, f profile.Fragmented, again bool) *sums {
 	key, all := t.sumsKey(f), t.h.fragments
-	if s, ok := all.sums.c.GetIfPresent(key); ok && again && s.again && time.Since(s.at) < askAgainAfter {
+	if s, ok := all.sums.c.Get(key); ok && again && s.again && time.Since(s.at) < askAgainAfter {
 		return s
 	}
 	all.mu.Lock()

@@ -48,7 +48,7 @@ func (x *exchange) enter() (ok, waited bool) {
 			x.answerGone(rfc9111.CacheStatus{Hit: true})
 			return false, true
 		}
-		if _, alive := x.h.alive.GetIfPresent(key); alive {
+		if _, alive := x.h.alive.Get(key); alive {
 			return true, patience != nil
 		}
 		x.h.mu.Lock()

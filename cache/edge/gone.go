@@ -56,14 +56,11 @@ func (h *Handler) goneBy(site *Site, store *storage.Storage, plan profile.Plan, 
 		exact = []profile.Target{{Path: path, Query: query}}
 	}
 	for _, k := range h.goneKeys(site.Name, exact, ruling.Groups) {
-		h.gone.Set(k, struct{}{})
-		if ruling.For > 0 {
-			h.gone.SetExpiresAfter(k, ruling.For)
-		}
+		h.gone.SetFor(k, struct{}{}, ruling.For)
 	}
 	// Without groups it is this resource alone, of a link that may well live.
 	if plan.Capability != "" && len(ruling.Groups) > 0 {
-		h.alive.Invalidate(h.capabilityKey(site, plan.Capability))
+		h.alive.Forget(h.capabilityKey(site, plan.Capability))
 	}
 	h.purge(site, store, exact, ruling.Groups, had)
 }
@@ -92,7 +89,7 @@ func (h *Handler) purge(site *Site, store *storage.Storage, exact []profile.Targ
 // isGone reports whether what x asks for is known to be gone.
 func (x *exchange) isGone() bool {
 	p := x.plan
-	if p == nil || x.h.gone.EstimatedSize() == 0 {
+	if p == nil || x.h.gone.Empty() {
 		return false
 	}
 	paths := []string{p.path}
@@ -114,14 +111,14 @@ func (x *exchange) isGone() bool {
 // known to be gone.
 func (h *Handler) knowsGone(site string, exact []profile.Target, paths []string) bool {
 	for _, k := range h.goneKeys(site, exact, nil) {
-		if _, ok := h.gone.GetIfPresent(k); ok {
+		if _, ok := h.gone.Get(k); ok {
 			return true
 		}
 	}
 	for _, path := range paths {
 		all := steps(path)
 		for n := 1; n <= min(len(all), mostSteps); n++ {
-			if _, ok := h.gone.GetIfPresent(h.keys.Key("below", site, strings.Join(all[:n], "/"))); ok {
+			if _, ok := h.gone.Get(h.keys.Key("below", site, strings.Join(all[:n], "/"))); ok {
 				return true
 			}
 		}

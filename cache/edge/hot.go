@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"preau/cache/fill"
+	"preau/cache/memo"
 	"preau/cache/object"
 	"preau/cache/rfc9111"
 )
@@ -20,6 +21,12 @@ const (
 // of date; its bytes were verified when they were read.
 type hot struct{ data []byte }
 
+// byID is the key of what is remembered of one version.
+func byID(id object.ID) (k memo.Key) {
+	copy(k[:], id[:])
+	return k
+}
+
 // plain reports whether the request wants the whole body and nothing special.
 func (x *exchange) plain() bool {
 	return x.r.Header["Range"] == nil && x.r.Header["Want-Repr-Digest"] == nil
@@ -30,7 +37,7 @@ func (x *exchange) serveHot(o *object.Object, cs rfc9111.CacheStatus, result str
 	if !x.plain() {
 		return false
 	}
-	b, ok := x.h.hot.GetIfPresent(o.ID)
+	b, ok := x.h.hot.Get(byID(o.ID))
 	if !ok || !x.maySend(int64(len(b.data))) {
 		return false
 	}
@@ -62,6 +69,6 @@ func (x *exchange) keepHot(o *object.Object, body *fill.Body) bool {
 	if n, err := reader.CopyTo(x.r.Context(), buf); err != nil || n != length {
 		return false
 	}
-	x.h.hot.Set(o.ID, hot{buf.Bytes()})
+	x.h.hot.Set(byID(o.ID), hot{buf.Bytes()})
 	return true
 }

@@ -99,7 +99,7 @@ func (x *exchange) keptListing(key object.Key) *listing {
 
 // forgetListing forgets a listing, stored or not.
 func (h *Handler) forgetListing(site *Site, store *storage.Storage, key object.Key) {
-	h.listings.Invalidate(key)
+	h.listings.Forget(key)
 	if _, err := store.Objects().RemoveAll(context.Background(), key, "changed"); err != nil {
 		h.log.Warn("an outdated listing could not be removed", "site", site.Name, "err", err)
 	}

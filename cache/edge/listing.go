@@ -75,7 +75,7 @@ func (x *exchange) listingKey() object.Key {
 // all who want to know. fresh says that it need not be asked.
 func (x *exchange) listing() (l *listing, fresh bool) {
 	key := x.listingKey()
-	l, ok := x.h.listings.GetIfPresent(key)
+	l, ok := x.h.listings.Get(key)
 	if !ok {
 		if l = x.keptListing(key); l != nil {
 			x.h.listings.Set(key, l)

@@ -82,7 +82,7 @@ func (x *exchange) look() Stored {
 	}
 	o := x.selectVariant(set)
 	if o == nil {
-		if m, ok := x.h.unshared.GetIfPresent(x.key); ok && m.alone {
+		if m, ok := x.h.unshared.Get(x.key); ok && m.alone {
 			return Stored{State: StoredOwn}
 		}
 		return Stored{State: StoredNothing}

@@ -43,7 +43,7 @@ func (x *exchange) probed() verdict {
 	if x.plan == nil || x.plan.Probe == nil {
 		return verdictShared
 	}
-	v, _ := x.h.probed.GetIfPresent(x.probeKey())
+	v, _ := x.h.probed.Get(x.probeKey())
 	return v
 }
 
@@ -110,10 +110,7 @@ func (t *task) probe(key object.Key, probe profile.Probe) {
 		v = verdictOwn
 		t.h.purge(t.site, t.store, nil, ruling.Groups, false)
 	}
-	t.h.probed.Set(key, v)
-	if ruling.For > 0 {
-		t.h.probed.SetExpiresAfter(key, ruling.For)
-	}
+	t.h.probed.SetFor(key, v, ruling.For)
 }
 
 // probeRuling is what the profile says to the site's answer. No answer is one

@@ -12,10 +12,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/maypok86/otter/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"preau/cache/fill"
+	"preau/cache/memo"
 	"preau/cache/object"
 	"preau/cache/vouch"
 )
@@ -55,7 +55,7 @@ type proofs struct {
 	checker vouch.Checker
 	after   time.Duration
 	results *prometheus.CounterVec
-	without *otter.Cache[object.ID, struct{}]
+	without *memo.Cache[struct{}] // by ID
 
 	mu      sync.Mutex
 	waiting map[object.ID]*unproven
@@ -104,9 +104,7 @@ func (h *Handler) SetProofs(what Proofs, reg prometheus.Registerer) error {
 		return fmt.Errorf("register metrics of proofs: %w", err)
 	}
 	var err error
-	p.without, err = otter.New(&otter.Options[object.ID, struct{}]{
-		MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[object.ID, struct{}](unprovenFor),
-	})
+	p.without, err = memo.New(memo.Options[struct{}]{Most: mostRemembered, For: unprovenFor})
 	if err != nil {
 		return fmt.Errorf("edge: %w", err)
 	}
@@ -128,7 +126,7 @@ func (x *exchange) collect(o *object.Object) {
 	if o.Fragment || o.Doubt != object.NoDoubt || o.Status >= 500 || x.site.PreserveHost || tellsWho(o.VaryNames) {
 		return
 	}
-	if _, none := p.without.GetIfPresent(o.ID); none {
+	if _, none := p.without.Get(byID(o.ID)); none {
 		return
 	}
 	// Without a neighbour there is nobody to prove it to.
@@ -244,7 +242,7 @@ func (h *Handler) prove(u *unproven) (again bool) {
 	}
 	list, err := (&exchange{h: h, store: store}).listOf(o)
 	if err != nil {
-		h.proofs.without.Set(o.ID, struct{}{})
+		h.proofs.without.Set(byID(o.ID), struct{}{})
 		return false
 	}
 	ctx, cancel := context.WithTimeout(h.ctx, proofWithin)
@@ -276,7 +274,7 @@ func (h *Handler) prove(u *unproven) (again bool) {
 	}
 	h.log.Debug("there is no proof of what is stored", "site", u.site.Name, "err", err)
 	if u.tries == proveTries-1 {
-		h.proofs.without.Set(o.ID, struct{}{})
+		h.proofs.without.Set(byID(o.ID), struct{}{})
 		return false
 	}
 	return true

@@ -154,8 +154,7 @@ func (t *task) failure(status int) bool {
 // isOwn takes note that what t asked for is everybody's own.
 func (t *task) isOwn(ruling profile.Ruling) {
 	if ruling.For > 0 {
-		t.h.unshared.Set(t.key, mark{alone: true})
-		t.h.unshared.SetExpiresAfter(t.key, ruling.For)
+		t.h.unshared.SetFor(t.key, mark{alone: true}, ruling.For)
 	} else if t.prior == nil {
 		return // this answer alone
 	}
@@ -175,7 +174,7 @@ func (t *task) isGone(ruling profile.Ruling) {
 
 // overtakenByGone reports whether what t asked for has been found gone since.
 func (t *task) overtakenByGone() bool {
-	if t.asking == nil || !t.asking.shared || t.h.gone.EstimatedSize() == 0 {
+	if t.asking == nil || !t.asking.shared || t.h.gone.Empty() {
 		return false
 	}
 	target := t.asking.plan.Targets[0]

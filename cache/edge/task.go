@@ -60,7 +60,7 @@ func (x *exchange) task(o *object.Object) *task {
 		t.header.Del("If-Modified-Since")
 		return t
 	}
-	if m, ok := x.h.unshared.GetIfPresent(x.key); rng == "" || conditional || ok && m.whole {
+	if m, ok := x.h.unshared.Get(x.key); rng == "" || conditional || ok && m.whole {
 		return t
 	}
 	// A seek: ask for just that, so that it comes at once. What begins at the
@@ -223,7 +223,7 @@ func (t *task) keep(f *flight, resp *http.Response, got rfc9111.Response) bool {
 	if !ok {
 		return false
 	}
-	t.h.unshared.Invalidate(t.key)
+	t.h.unshared.Forget(t.key)
 	if t.prior != nil && (t.prior.VaryKey != o.VaryKey || !slices.Equal(t.prior.VaryNames, o.VaryNames)) {
 		t.forget("replaced")
 	}

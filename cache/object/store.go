@@ -9,10 +9,10 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/maypok86/otter/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"preau/cache/block"
+	"preau/cache/memo"
 )
 
 // ErrFull reports that the disk has no room for metadata.
@@ -67,7 +67,7 @@ type Store struct {
 	policy  Policy
 	log     *slog.Logger
 	metrics *metrics
-	cache   *otter.Cache[Key, Set]
+	cache   *memo.Cache[Set]
 	count   atomic.Int64
 
 	locks [64]sync.Mutex // by key: one change of a set at a time
@@ -93,10 +93,7 @@ func New(cfg Config, kv KV, policy Policy, log *slog.Logger, reg prometheus.Regi
 	if cfg.InUse == nil || cfg.Unsaved == nil || cfg.Pinned == nil {
 		return nil, errors.New("object config: InUse, Unsaved and Pinned must be given; start from DefaultConfig")
 	}
-	cache, err := otter.New(&otter.Options[Key, Set]{
-		MaximumWeight: uint64(cfg.CacheBytes),
-		Weigher:       func(_ Key, s Set) uint32 { return weigh(s) },
-	})
+	cache, err := memo.New(memo.Options[Set]{Most: int(cfg.CacheBytes), Weigh: weigh})
 	if err != nil {
 		return nil, fmt.Errorf("object cache: %w", err)
 	}
@@ -126,7 +123,7 @@ func (s *Store) lock(k Key) *sync.Mutex { return &s.locks[k[0]%64] }
 
 // Lookup returns the stored variants of k, newest first; none is no error.
 func (s *Store) Lookup(k Key) (Set, error) {
-	if set, ok := s.cache.GetIfPresent(k); ok {
+	if set, ok := s.cache.Get(k); ok {
 		s.metrics.lookups.WithLabelValues("memory").Inc()
 		return set, nil
 	}
@@ -170,7 +167,7 @@ func (s *Store) edit(k Key, fn func(Set) (Set, []Change, error)) error {
 	mu := s.lock(k)
 	mu.Lock()
 	defer mu.Unlock()
-	old, ok := s.cache.GetIfPresent(k)
+	old, ok := s.cache.Get(k)
 	if !ok {
 		var err error
 		if old, err = s.read(k); err != nil {
@@ -345,7 +342,7 @@ func (s *Store) Listed(ctx context.Context, site string, fn func(*Object) bool) 
 		}
 		path := string(key[len(listedPrefix(site)):])
 		// Not Lookup: a listing must not push what is being served out of memory.
-		set, ok := s.cache.GetIfPresent(Key(value))
+		set, ok := s.cache.Get(Key(value))
 		if !ok {
 			var err error
 			if set, err = s.read(Key(value)); err != nil {

@@ -48,6 +48,7 @@ var homes = map[string]struct{ endings, folders []string }{
 	"github.com/hashicorp/raft-boltdb":                        {folders: []string{"replication/consensus"}},
 	"go.etcd.io/bbolt":                                        {endings: []string{"boltkv"}, folders: []string{"replication/consensus"}},
 	"github.com/quic-go/quic-go":                              {folders: []string{"replication/wire"}},
+	"github.com/maypok86/otter":                               {folders: []string{"cache/memo", "cache/evict/sim"}},
 	"github.com/mholt/acmez":                                  {folders: []string{"node/names"}},
 	"github.com/miekg/dns":                                    {folders: []string{"node/names"}},
 	"github.com/minio/minio-go":                               {folders: []string{"replication/central/s3store"}},
