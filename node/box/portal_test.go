@@ -1,11 +1,10 @@
 package box
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -15,12 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"preau/cache/block"
 	"preau/cache/shelf"
-	"preau/cache/storage"
 	"preau/node/config"
+	"preau/node/follow"
 	"preau/node/front"
 	"preau/node/listen"
 	"preau/node/obs"
@@ -105,7 +101,7 @@ func TestWhereThePortalIs(t *testing.T) {
 			"library.example": false, "preau.local": true, "BOX-1.example.org:80": true, "192.0.2.7": true, "other.example": true,
 		}},
 		"a site of all names": {[]string{"*"}, true, map[string]bool{
-			"library.example": false, "preau.local:8080": true, "school-7.local.": true, "box-1.example.org": true, "192.0.2.7": false, "local": false,
+			"library.example": false, "preau.local:8080": true, "preau.localhost:8081": true, "localhost": false, "school-7.local.": true, "box-1.example.org": true, "192.0.2.7": false, "local": false,
 		}},
 		"no portal": {[]string{"library.example"}, false, map[string]bool{"preau.local": false, "library.example": false}},
 	}
@@ -176,55 +172,53 @@ func until(t *testing.T, so func() bool) {
 	}
 }
 
-// library is what is published, for a shelf without a disk.
-type library map[string]shelf.Item
-
-func (l library) Item(id string) (shelf.Item, error) {
-	it, ok := l[id]
-	if !ok {
-		return it, shelf.ErrUnknown
-	}
-	if it.Expires.Equal(time.Unix(1, 0)) {
-		return it, shelf.ErrGone
-	}
-	return it, nil
+// library is what is published, in the order of its ids; since is what has changed
+// of it since the mark 1.
+type library struct {
+	books  map[string]follow.Listed
+	gone   map[string]error
+	since  []string
+	server string
 }
 
-func (l library) Pieces(context.Context, shelf.Item) ([]shelf.Piece, error) { return nil, nil }
-
-func (l library) Keeps(shelf.Item, time.Time) (bool, error) { return false, nil }
-
-func (l library) Len() int { return len(l) }
-
-func (l library) Page(_ context.Context, after string, most int) (items []shelf.Item, next string, err error) {
-	for _, id := range slices.Sorted(maps.Keys(l)) {
-		if id <= after {
-			continue
+func (l *library) Catalogue(_ context.Context, after string, most int) (list []follow.Listed, next string, err error) {
+	for _, id := range slices.Sorted(maps.Keys(l.books)) {
+		switch {
+		case id <= after:
+		case len(list) == min(most, 3):
+			return list, list[2].ID, nil
+		default:
+			list = append(list, l.books[id])
 		}
-		if len(items) == most {
-			return items, items[most-1].ID, nil
-		}
-		items = append(items, l[id])
 	}
-	return items, "", nil
+	return list, "", nil
 }
 
-func TestWhatIsPublishedIsReadFromTheShelf(t *testing.T) {
-	books := library{}
+func (l *library) Listed(id string) (follow.Listed, error) {
+	if b, ok := l.books[id]; ok {
+		return b, nil
+	}
+	return follow.Listed{}, cmp.Or(l.gone[id], shelf.ErrUnknown)
+}
+
+func (l *library) Published() (changed <-chan struct{}, stop func()) { return nil, func() {} }
+
+func (l *library) PublishedSince(mark uint64) (ids []string, now uint64, known bool) {
+	return l.since, 2, mark == 1
+}
+
+func (l *library) Connected() (server string, since time.Time) { return l.server, time.Time{} }
+
+func TestWhatIsPublishedIsReadFromTheCatalogue(t *testing.T) {
+	books := &library{books: map[string]follow.Listed{}, gone: map[string]error{"res-7": shelf.ErrGone, "res-8": errors.New("the disk")}, since: []string{"res-1"}}
 	for i := range 7 {
 		id := "res-" + strconv.Itoa(i)
-		books[id] = shelf.Item{
-			ID: id, Collection: "L’été", Title: "Livre " + strconv.Itoa(i), Filename: "un livre, n° " + strconv.Itoa(i) + ".pdf", ContentType: "application/pdf",
-			Length: 9, SHA256: block.Sum([]byte("123456789")), Blocks: []block.Digest{block.Sum([]byte("123456789"))}, Language: "fr", Licence: "CC0", ModTime: time.Unix(1e9, 0).UTC(),
-		}
+		books.books[id] = follow.Listed{Held: 4, Item: shelf.Item{
+			ID: id, Collection: "L’été", Title: "Livre " + strconv.Itoa(i), Filename: "un livre, n° " + strconv.Itoa(i) + ".pdf", ContentType: "application/pdf", Length: 9,
+			Description: "Un conte.\nLong.", Language: "fr", Level: "CM2", Licence: "CC0", ModTime: time.Unix(1e9, 0).UTC(),
+		}}
 	}
-	cfg := shelf.DefaultConfig()
-	cfg.Page = 3
-	s, err := shelf.New(cfg, books, func() *storage.Storage { return nil }, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	things := publishedThings{func() http.Handler { return s }}
+	things := publishedThings{func() published { return books }}
 	var all []portal.Entry
 	after, parts := "", 0
 	for {
@@ -242,39 +236,49 @@ func TestWhatIsPublishedIsReadFromTheShelf(t *testing.T) {
 		t.Fatalf("%d things in %d parts", len(all), parts)
 	}
 	want := portal.Entry{
-		ID: "res-6", Title: "Livre 6", Filename: "un livre, n° 6.pdf", Collection: "L’été", ContentType: "application/pdf", Language: "fr", Licence: "CC0", Bytes: 9, At: time.Unix(1e9, 0).UTC(),
+		Kind: portal.Published, ID: "res-6", Title: "Livre 6", Filename: "un livre, n° 6.pdf", Description: "Un conte.\nLong.", Collection: "L’été", ContentType: "application/pdf",
+		Language: "fr", Level: "CM2", Licence: "CC0", Bytes: 9, Held: 4, At: time.Unix(1e9, 0).UTC(),
 	}
 	if all[6] != want {
 		t.Errorf("%+v\nwant %+v", all[6], want)
 	}
-	gone := books["res-1"]
-	gone.Expires = time.Unix(1, 0)
-	books["res-1"] = gone
-	delete(books, "res-2")
-	for i, want := range map[int]error{0: nil, 1: portal.ErrGone, 2: portal.ErrNone} {
-		if got, err := things.Look(t.Context(), all[i]); !errors.Is(err, want) || got != all[i] {
-			t.Errorf("%s: %v, want %v", all[i].ID, err, want)
+	for name, tt := range map[string]struct {
+		was portal.Entry
+		err error
+	}{
+		"there":         {all[0], nil},
+		"taken back":    {portal.Entry{ID: "res-9", Title: "Livre 9"}, portal.ErrGone},
+		"expired":       {portal.Entry{ID: "res-7"}, portal.ErrGone},
+		"never there":   {portal.Entry{ID: "res-9"}, portal.ErrNone},
+		"not to be had": {portal.Entry{ID: "res-8"}, books.gone["res-8"]},
+	} {
+		if got, err := things.Look(t.Context(), tt.was); !errors.Is(err, tt.err) || got != tt.was {
+			t.Errorf("%s: %v, want %v", name, err, tt.err)
 		}
+	}
+	if ids, now, known := things.Since(1); len(ids) != 1 || now != 2 || !known {
+		t.Errorf("%v %d %v", ids, now, known)
+	}
+	if things.Reach() {
+		t.Error("a region that is away is within reach")
+	}
+	if books.server = "s1"; !things.Reach() {
+		t.Error("a region that is there is out of reach")
 	}
 }
 
 func TestBeforeTheRegionIsKnownNothingIsPublished(t *testing.T) {
-	things := publishedThings{(&membership{}).shelf}
+	things := publishedThings{(&membership{}).catalogue}
 	if entries, next, err := things.List(t.Context(), ""); len(entries) != 0 || next != "" || err != nil {
 		t.Errorf("%v %q %v", entries, next, err)
 	}
 	if _, err := things.Look(t.Context(), portal.Entry{ID: "x"}); !errors.Is(err, portal.ErrNone) {
 		t.Error(err)
 	}
-	endless := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		for range mostList/1024 + 1 {
-			if _, err := w.Write(bytes.Repeat([]byte(" "), 1024)); err != nil {
-				return
-			}
-		}
-	})
-	if _, _, err := (publishedThings{func() http.Handler { return endless }}).List(t.Context(), ""); err == nil {
-		t.Error("a list without end is taken")
+	if c, stop := things.Watch(); c != nil || things.Reach() {
+		t.Error("it is watched, or within reach")
+	} else {
+		stop()
 	}
 }
 

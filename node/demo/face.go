@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"net"
 	"net/http"
 	"path"
 	"strconv"
@@ -128,7 +129,7 @@ func (f *face) index(w http.ResponseWriter, r *http.Request) {
 	box := f.stage.keep.now().Addr()
 	var b bytes.Buffer
 	err := f.page.Execute(&b, map[string]any{
-		"Lang": lang, "T": texts(lang), "Files": files, "Box": box, "Devices": devices, "Beyond": f.stage.network != nil,
+		"Lang": lang, "T": texts(lang), "Files": files, "Box": box, "Portal": portalOf(box), "Devices": devices, "Beyond": f.stage.network != nil,
 		"Rates": []int64{512_000, 2_000_000, 8_000_000, 20_000_000, 100_000_000},
 		"Rate":  f.stage.line.Rate(),
 		"Setup": map[string]any{"lang": lang, "box": "http://" + box, "text": texts(lang), "titles": titles},
@@ -141,6 +142,14 @@ func (f *face) index(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Language", lang)
 	w.Header().Set("Vary", "Accept-Language")
 	w.Write(b.Bytes())
+}
+
+// portalOf is a name under which the box at addr shows its own pages: for all
+// others the library answers. Browsers look for names below localhost on their
+// own machine, and nowhere else (RFC 6761, section 6.3).
+func portalOf(addr string) string {
+	_, port, _ := net.SplitHostPort(addr) // a listener's, so it has one
+	return net.JoinHostPort("preau.localhost", port)
 }
 
 func (f *face) asset(w http.ResponseWriter, r *http.Request) {

@@ -36,9 +36,10 @@ const listed = 20
 type Network struct {
 	Phase     string     `json:"phase"`
 	Problem   string     `json:"problem"`
-	Linked    bool       `json:"linked"`   // the box follows the region
-	PutLine   string     `json:"put_line"` // for a terminal: puts a file into the centre
-	AddLine   string     `json:"add_line"` // adds one at the box
+	Linked    bool       `json:"linked"`     // the box follows the region
+	PutLine   string     `json:"put_line"`   // for a terminal: puts a file into the centre
+	AddLine   string     `json:"add_line"`   // adds one at the box
+	ClaimLine string     `json:"claim_line"` // shows the code with which a teacher signs in
 	Documents []Document `json:"documents"`
 	Deposits  []Deposit  `json:"deposits"`
 }
@@ -197,7 +198,7 @@ func (s *stage) join(ctx context.Context, far *beyond.Beyond) error {
 		}
 	}
 	s.setPhase(phaseReady)
-	s.tell.say("beyond-ready", s.putLine(far), s.addLine())
+	s.tell.say("beyond-ready", s.putLine(far), s.boxLine("deposit "+s.network.sample))
 	return nil
 }
 
@@ -235,9 +236,9 @@ func (s *stage) putLine(far *beyond.Beyond) string {
 	return line
 }
 
-// addLine is what it needs to add one at the box.
-func (s *stage) addLine() string {
-	line := s.cfg.Program + " deposit " + s.network.sample
+// boxLine is what it needs to have the box do what words say.
+func (s *stage) boxLine(words string) string {
+	line := s.cfg.Program + " " + words
 	if b, ok := s.keep.now().(interface{ Admin() string }); ok && b.Admin() != obs.DefaultAdminAddress {
 		line += " --box http://" + b.Admin()
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -83,8 +84,16 @@ func TestDocumentsComeDownAndDepositsGoUpLineOrNoLine(t *testing.T) {
 	data := t.TempDir()
 	r := withNetwork(t, data)
 	ready := r.see(t, "the region", func(n *demo.Network) bool { return n.Phase == "ready" && n.Linked })
-	if !strings.Contains(ready.PutLine, "preau central put ") || !strings.Contains(ready.PutLine, " --bucket lessons --admin 127.0.0.1:") || !strings.Contains(ready.AddLine, "preau deposit ") {
-		t.Errorf("lines to copy: %q, %q", ready.PutLine, ready.AddLine)
+	if !strings.Contains(ready.PutLine, "preau central put ") || !strings.Contains(ready.PutLine, " --bucket lessons --admin 127.0.0.1:") || !strings.Contains(ready.AddLine, "preau deposit ") || !strings.Contains(ready.ClaimLine, "preau claim") {
+		t.Errorf("lines to copy: %q, %q, %q", ready.PutLine, ready.AddLine, ready.ClaimLine)
+	}
+	_, page := r.get(t, r.page+"/?lang=fr")
+	door := regexp.MustCompile(`href="(http://preau\.localhost:[^"]+)"`).FindStringSubmatch(page)
+	if door == nil {
+		t.Fatal("the page does not lead to the box's own pages")
+	}
+	if res, body := r.get(t, door[1]); res.StatusCode != http.StatusOK || !strings.Contains(body, `<html lang="fr"`) || !strings.Contains(body, `href="/fr/sign-in`) {
+		t.Errorf("the box's own pages: status %d, %.2000q", res.StatusCode, body)
 	}
 	reads := func(path, word string) string {
 		t.Helper()

@@ -78,9 +78,9 @@ func (s *stage) observe(ctx context.Context) {
 		far := s.network.far
 		s.mu.Unlock()
 		if far != nil {
-			put, add := s.putLine(far), s.addLine()
+			put, add, claim := s.putLine(far), s.boxLine("deposit "+s.network.sample), s.boxLine("claim")
 			s.mu.Lock()
-			s.network.show.PutLine, s.network.show.AddLine = put, add
+			s.network.show.PutLine, s.network.show.AddLine, s.network.show.ClaimLine = put, add, claim
 			s.mu.Unlock()
 		}
 	}

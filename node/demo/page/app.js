@@ -216,6 +216,7 @@
       step(true), step(d.state !== "box", d.length ? d.sent / d.length : 0, off), step(d.state === "central")));
     copy("put-line", b.phase === "ready" ? b.put_line : "");
     copy("add-line", b.add_line);
+    copy("claim-line", b.claim_line);
     const old = before && before.beyond;
     if (!old) return;
     for (const d of b.documents || []) {
