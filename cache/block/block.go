@@ -95,9 +95,9 @@ type Store interface {
 }
 
 // Block is one stored block, open for reading. What it hands out is verified:
-// bytes are checked against the digest before the first of them leaves, again
-// whenever the file under them has changed since, and again when they were
-// read cold from disk. A failed check returns ErrCorrupt and drops the block.
+// bytes are checked against the digest, or a checksum that was made when they
+// were put, before the first of them leaves, again whenever the file under them
+// has changed since, and again when they were read cold from disk. A failed check returns ErrCorrupt and drops the block.
 // A Block is for one goroutine.
 type Block interface {
 	io.Closer

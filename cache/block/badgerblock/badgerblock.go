@@ -24,6 +24,10 @@
 //   - No byte reaches a client from inside Badger, whose locks a client that
 //     stops reading would hold.
 //
+// What is read cold is verified by the checksum that Badger wrote with it, before
+// a byte of it leaves; the scrub, and whatever moves or trusts a copy, goes by the
+// digest.
+//
 // A Store knows nothing of objects, of popularity or of the network. It may
 // lose blocks, by a power cut or a bad disk: then it says ErrNotFound. It never
 // gives out bytes that do not match their digest.

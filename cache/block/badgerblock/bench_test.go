@@ -164,6 +164,40 @@ func BenchmarkWriteRangeTCP(b *testing.B) {
 	}
 }
 
+// BenchmarkReadCold reads blocks of sealed segments as if each came from the disk
+// for the first time, by the checksum, and beside it by the digest as the scrub
+// does. GODEBUG=cpu.sha=off has the digests do without the processor's help.
+func BenchmarkReadCold(b *testing.B) {
+	s := mustOpen(b, testConfig(b.TempDir()), &shelf{})
+	var all []block.Digest
+	for i := range 64 {
+		d, _ := mustPut(b, s, 0, blocktest.Bytes(uint64(i), block.Size))
+		all = append(all, d)
+	}
+	s.sealNow()
+	buf := make([]byte, wholeLen)
+	for _, how := range []struct {
+		name string
+		read func(*storedBlock, []byte) ([]byte, error)
+	}{{"checksum", (*storedBlock).readWhole}, {"digest", (*storedBlock).readHashed}} {
+		b.Run(how.name, func(b *testing.B) {
+			perGB(b, int64(b.N)*block.Size, func() {
+				for i := range b.N {
+					d := all[i%len(all)]
+					g, at, ok := s.find(d, false)
+					if !ok {
+						b.Fatal("not found")
+					}
+					if _, err := how.read(&storedBlock{s: s, g: g, digest: d, place: at}, buf); err != nil {
+						b.Fatal(err)
+					}
+					g.release()
+				}
+			})
+		})
+	}
+}
+
 // BenchmarkMemory reports the memory that small blocks take, with the three
 // segments that are being written.
 func BenchmarkMemory(b *testing.B) {

@@ -158,8 +158,8 @@ func (s *Store) carry(ctx context.Context, c *survivors) error {
 	return nil
 }
 
-// move copies c. Every byte is checked on the way. What is damaged is left
-// behind.
+// move copies c. Every byte is compared with its digest on the way, as it gets
+// a new checksum. What is damaged is left behind.
 func (s *Store) move(ctx context.Context, c *survivors) ([]Move, error) {
 	m := mover{s: s, waiting: make(map[block.Ring][]*request), moves: c.moves}
 	for _, k := range c.blocks {
@@ -167,7 +167,8 @@ func (s *Store) move(ctx context.Context, c *survivors) ([]Move, error) {
 			return nil, context.Cause(ctx)
 		}
 		b := &storedBlock{s: s, g: c.g, digest: k.Digest, place: k.place}
-		value, err := b.readWhole(make([]byte, k.place.len))
+		b.doubt()
+		value, err := b.readHashed(make([]byte, k.place.len))
 		if errors.Is(err, block.ErrNotFound) {
 			continue
 		} else if err != nil {

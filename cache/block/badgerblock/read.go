@@ -17,7 +17,7 @@ const (
 	// For ranges shorter than sendfileFrom, sendfile costs more than a read
 	// and a write: measured, by half at 64 KiB; it gains from 256 KiB on.
 	sendfileFrom = 256 << 10
-	// Blocks of up to alwaysCheck bytes are read whole and hashed each time:
+	// Blocks of up to alwaysCheck bytes are read whole and verified each time:
 	// that is quicker than finding out whether it could be left out.
 	alwaysCheck = 16 << 10
 	// racy is how young a change of a file may be for its time to be of no
@@ -212,12 +212,13 @@ func (b *storedBlock) verify() (whole []byte, done func(), err error) {
 	} else if ok {
 		return nil, func() {}, nil
 	}
-	buf, done := b.s.buffers.whole(int(b.place.len) + maxEntryHeader + blockKeyLen + versionLen + crc32.Size)
+	buf, done := b.s.buffers.whole(int(b.place.len) + entryMore)
 	before, err := statOf(b.g.fd)
 	if err != nil {
 		done()
 		return nil, nil, b.damaged(err)
 	}
+	b.doubt()
 	whole, err = b.readWhole(buf)
 	if err != nil {
 		done()
@@ -242,58 +243,77 @@ func (b *storedBlock) remember(before fileStat) {
 	}
 }
 
-// verified reports whether the block was verified since its file changed, and
-// is still in memory since.
-func (b *storedBlock) verified() (bool, error) {
-	if b.place.ord < 0 {
-		if b.place.len == 0 {
-			return false, nil
-		}
-		// Whoever reads by small pieces should not pay for the whole each time.
-		st, err := statOf(b.g.fd)
-		if err != nil {
-			return false, nil // reading it will tell
-		}
-		seen, ok := b.g.seen.Load(b.place.off)
-		return ok && seen == st, nil
+// doubt has whoever reads the block from now on verify it. It comes before the
+// bytes are read to be verified: what comes from the disk then is in memory, and
+// would count as verified to others while it is not, or is found to be damaged.
+// The kernel reads more from a disk than it is asked for, so that is true of the
+// whole segment.
+func (b *storedBlock) doubt() {
+	hot, known := resident(b.g.fd, int64(b.place.off), int64(b.place.len))
+	switch c := b.g.checked.Load(); {
+	case known && !hot:
+		b.g.checked.Store(nil)
+		b.g.seen.Clear()
+	case b.place.ord < 0:
+		b.g.seen.Delete(b.place.off)
+	case c != nil:
+		unset(c.bits, b.place.ord)
 	}
-	if b.place.len <= alwaysCheck {
+}
+
+// verified reports whether the block was verified since its file changed, and
+// is still in memory since. Whether it is in memory is asked first: see doubt.
+func (b *storedBlock) verified() (bool, error) {
+	if b.place.len == 0 || b.place.ord >= 0 && b.place.len <= alwaysCheck {
+		return false, nil
+	}
+	if yes, known := resident(b.g.fd, int64(b.place.off), int64(b.place.len)); known && !yes {
 		return false, nil
 	}
 	st, err := statOf(b.g.fd)
-	if err != nil {
-		return false, err
+	if b.place.ord < 0 {
+		// Whoever reads by small pieces should not pay for the whole each time.
+		seen, ok := b.g.seen.Load(b.place.off)
+		return err == nil && ok && seen == st, nil // reading it will tell
 	}
-	c := b.g.checksFor(st, time.Now())
-	if !isSet(c.bits, b.place.ord) {
-		return false, nil
-	}
-	yes, known := resident(b.g.fd, int64(b.place.off), int64(b.place.len))
-	return yes || !known, nil
+	return err == nil && isSet(b.g.checksFor(st, time.Now()).bits, b.place.ord), err
 }
 
-// readWhole reads the block into buf and verifies it. Of a segment that is
-// still being written, it checks Badger's checksum of the entry, made when the
-// block was put, instead of the digest if buf has room for the entry.
+// readWhole reads the block's entry into buf, which must be longer than the block
+// by entryMore, and verifies it by Badger's checksum. That was made when the
+// block was put and covers the digest and the length too, so another block's
+// bytes don't pass. It is far less work than a digest, finds any three bits
+// and any burst of 32 that changed, and of all else misses one in 2^32, which
+// is left to the scrub. Where it is wrong, or the place is no entry's, the
+// digest decides: a block whose checksum alone was hit is not lost.
 func (b *storedBlock) readWhole(buf []byte) ([]byte, error) {
+	size := int(b.place.len)
+	head := headerLen(size) + blockKeyLen + versionLen
+	total := head + size + crc32.Size
+	if total > len(buf) || head > int(b.place.off) {
+		return b.readHashed(buf)
+	}
+	p := buf[:total]
+	if _, err := b.g.vlog.ReadAt(p, int64(b.place.off)-int64(head)); err != nil {
+		return b.readHashed(buf)
+	}
+	if d, ok := digestOf(p[head-versionLen-blockKeyLen : head-versionLen]); !ok || d != b.digest || !checkEntry(p) {
+		return b.readHashed(buf)
+	}
+	b.s.met.verified.Add(float64(size))
+	return p[head : head+size], nil
+}
+
+// entryMore is how much longer than its value an entry may be.
+const entryMore = maxEntryHeader + blockKeyLen + versionLen + crc32.Size
+
+// readHashed reads the block into buf and compares it with its digest: for what
+// looks for damage that a checksum may miss, and for what gives the bytes a new
+// checksum.
+func (b *storedBlock) readHashed(buf []byte) ([]byte, error) {
 	size := int(b.place.len)
 	if size > len(buf) {
 		return nil, b.damaged(fmt.Errorf("its length is said to be %d", size))
-	}
-	if b.place.ord < 0 {
-		head := headerLen(size) + blockKeyLen + versionLen
-		if total := head + size + crc32.Size; len(buf) >= total && head <= int(b.place.off) {
-			p := buf[:total]
-			if _, err := b.g.vlog.ReadAt(p, int64(b.place.off)-int64(head)); err != nil {
-				return nil, b.damaged(err)
-			}
-			d, ok := digestOf(p[head-versionLen-blockKeyLen : head-versionLen])
-			if !ok || d != b.digest || !checkEntry(p) {
-				return nil, b.damaged(errors.New("checksum is wrong"))
-			}
-			b.s.met.verified.Add(float64(size))
-			return p[head : head+size], nil
-		}
 	}
 	p := buf[:size]
 	if n, err := b.g.vlog.ReadAt(p, int64(b.place.off)); n < size {

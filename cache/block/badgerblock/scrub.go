@@ -15,7 +15,7 @@ import (
 const scrubPause = time.Minute
 
 // scrub reads every sealed block again and again, slowly, and drops what has
-// been damaged. Where it stands is not kept: over a box's months, every block
+// been damaged. It goes by the digests, so it finds what a checksum misses. Where it stands is not kept: over a box's months, every block
 // is reached.
 func (s *Store) scrub(ctx context.Context) {
 	var last block.Segment
@@ -60,7 +60,8 @@ func (s *Store) scrubSegment(ctx context.Context, g *segment) error {
 		b := &storedBlock{s: s, g: g, digest: d, place: p}
 		hot, known := resident(g.fd, int64(p.off), int64(p.len))
 		buf, done := s.buffers.whole(int(p.len))
-		_, err := b.readWhole(buf)
+		b.doubt()
+		_, err := b.readHashed(buf)
 		done()
 		if known && !hot {
 			// What nobody reads shall not push out what somebody does.

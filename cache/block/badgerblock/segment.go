@@ -320,6 +320,8 @@ func isSet(b []atomic.Uint64, i int32) bool {
 
 func set(b []atomic.Uint64, i int32) { b[i/64].Or(1 << (i % 64)) }
 
+func unset(b []atomic.Uint64, i int32) { b[i/64].And(^(uint64(1) << (i % 64))) }
+
 // headerLen is the length of the header that Badger puts before the key of a
 // block of valueLen bytes.
 func headerLen(valueLen int) int {
