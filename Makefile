@@ -25,11 +25,17 @@ SYSTEM_DIRS = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bsystem\b'
 # Of these, what measures a whole school: nothing runs beside it.
 ALONE_DIRS = $(filter %/yard,$(SYSTEM_DIRS))
 
-# Of these, what takes longest begins first: the others run beside it.
-LONGEST = $(filter ./node/whole,$(SYSTEM_DIRS))
-
 # Folders whose tests do more when -short does not hold them back.
 LONG_DIRS = $(shell grep -rl --include='*_test.go' 'testing\.Short()' . | xargs -r -n1 dirname | sort -u)
+
+# All that takes long but ALONE_DIRS, each once. What takes longest begins first:
+# it waits more than it works, and the others run beside it.
+LONGEST  = ./node/whole ./node/twoperson ./node/simtest ./node/box ./node/portal/browser ./cache/block/badgerblock ./replication/central/s3store ./node/tube
+ALL_LONG = $(filter-out $(ALONE_DIRS),$(sort $(SYSTEM_DIRS) $(LONG_DIRS)))
+IN_ORDER = $(filter $(ALL_LONG),$(LONGEST)) $(filter-out $(LONGEST),$(ALL_LONG))
+
+# The command that system tests drive, built once for all of them.
+TESTED := $(CURDIR)/bin/tested/preau
 
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
@@ -45,7 +51,10 @@ BENCHFLAGS ?=
 AGAIN ?=
 TESTS = $(if $(AGAIN),$(AGAIN) --packages="$(2)" -- $(1),$(GO) test $(1) $(2))
 
-.PHONY: help run ministry build deb container test test-system test-appliance vet check bench fuzz clean
+# The fingerprint of the GnuPG key that signs an image's updates.
+IMAGEKEY ?=
+
+.PHONY: help run ministry build deb container image test test-system test-appliance vet check bench fuzz clean
 
 help: ## say what there is
 	@echo "Préau: a cache for schools. A class downloads once."
@@ -70,17 +79,23 @@ deb: ## build the Debian packages, amd64 and arm64, in ./bin
 container: ## build the container images in ./bin (needs buildah)
 	$(GO) run ./images/pack container -version '$(VERSION)'
 
+image: ## build the appliance's image for x86 in ./bin (root, mmdebstrap, systemd-container; IMAGEKEY signs its updates)
+	$(GO) run ./images/pack image -version '$(VERSION)' -key '$(IMAGEKEY)'
+
 # Without vet, which takes a tenth of the time on a fresh machine: `make vet`
 # has it all, for every build tag.
 test: ## run the tests, the long ones shortened; needs Go only
 	@$(if $(RACE),,echo "no C compiler found: the tests run without the race detector")
-	$(call TESTS,-p $(AT_ONCE) -vet=off $(RACE) -short -timeout 10m,./...)
+	@# A program under the race detector waits a second at its end, for races of its
+	@# last moment. A hundred of them make that minutes.
+	GORACE=atexit_sleep_ms=0 $(call TESTS,-p $(AT_ONCE) -vet=off $(RACE) -short -timeout 10m,./...)
 
+# Without vet, as above: for its build tag every folder would be looked at anew.
 test-system: ## run the long tests, and those that need root or tools (see .ci/run)
 	@if [ -z "$(SYSTEM_DIRS)" ]; then echo "no tests with the build tag system were found"; exit 1; fi
-	$(call TESTS,-p $(AT_ONCE) -count=1 -timeout 20m,$(filter-out $(SYSTEM_DIRS),$(LONG_DIRS)))
-	$(call TESTS,-p $(WHOLE_AT_ONCE) -tags system -count=1 -timeout 30m,$(LONGEST) $(filter-out $(LONGEST) $(ALONE_DIRS),$(SYSTEM_DIRS)))
-	$(call TESTS,-tags system -count=1 -timeout 15m,$(ALONE_DIRS))
+	@mkdir -p $(dir $(TESTED)) && $(GO) build -o $(TESTED) ./cmd/preau
+	export PREAU_TEST_BINARY=$(TESTED); $(call TESTS,-p $(WHOLE_AT_ONCE) -vet=off -tags system -count=1 -timeout 30m,$(IN_ORDER))
+	export PREAU_TEST_BINARY=$(TESTED); $(call TESTS,-vet=off -tags system -count=1 -timeout 15m,$(ALONE_DIRS))
 
 test-appliance: ## test packages and images: root, on Debian, with mmdebstrap, systemd-container, lintian, aptly, gnupg, buildah, podman, runc
 	$(call TESTS,-tags appliance -count=1 -timeout 40m,./images)

@@ -50,7 +50,7 @@ func TestKilledWhileFilling(t *testing.T) {
 	t.Parallel()
 	rounds, films := 4, []int64{20, 9, 5, 3, 2}
 	if testing.Short() {
-		rounds, films = 2, []int64{6, 3, 2}
+		rounds, films = 1, []int64{6, 3, 2}
 	}
 	rng := newRand(t)
 	o := newOrigin(t, 6e6)

@@ -78,7 +78,7 @@ func play(t *testing.T, seed uint64, ca *authority) *world {
 }
 
 func TestRegionAndBoxes(t *testing.T) {
-	runs := uint64(300)
+	runs := uint64(200)
 	if testing.Short() {
 		runs = 2
 	}

@@ -26,7 +26,7 @@ import (
 // how many do at least. With PREAU_LONG=1 it is each profile's 10,000, and the
 // time that they take.
 const (
-	realFor   = 35 * time.Second
+	realFor   = 20 * time.Second
 	realPairs = 100
 	inOne     = 25 // pairs in one world
 )
@@ -265,8 +265,10 @@ func stopped(t *testing.T, stop func() error) {
 // TestNobodyGetsWhatIsAnothersAtARealPlatform: the test of two persons, where
 // the platform is none of ours.
 func TestNobodyGetsWhatIsAnothersAtARealPlatform(t *testing.T) {
+	t.Parallel()
 	for name, begin := range map[string]func(*testing.T) *real{"wordpress": startWordPress, "etherpad": startEtherpad} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := begin(t)
 			own := spots(p)
 			if len(own[0]) == 0 || len(own[1]) == 0 {
@@ -357,6 +359,7 @@ func offlineAt(t *testing.T, name string, p *real) {
 // TestARealBookIsThereWithTheLineCut: kiwix-serve knows no persons, and what was
 // read of its books stays.
 func TestARealBookIsThereWithTheLineCut(t *testing.T) {
+	t.Parallel()
 	k, err := platforms.StartKiwix(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)

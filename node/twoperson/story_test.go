@@ -14,6 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"preau/cache/object"
 	"preau/cache/profile"
 	"preau/cache/profile/platformtest"
 )
@@ -99,13 +100,16 @@ func drawRequest(t *rapid.T, who int, near *request) request {
 	return r
 }
 
-// events are what may happen between the two.
-var events = []string{"", "", "", "", "cut", "cut", "cut", "reboot", "reboot", "outdate", "happening", "happening", "wait", "wait"}
+// events are what may happen between the two. A restart or a pause takes as long
+// as a hundred requests.
+var events = []string{
+	"", "", "", "", "", "", "", "", "cut", "cut", "cut", "cut", "cut", "reboot", "outdate", "happening", "happening", "happening", "wait", "wait",
+}
 
 // waits are how long a pause is. Time costs: the store does not sleep in it.
 var waits = []time.Duration{
-	time.Second, time.Second, 5 * time.Second, 5 * time.Second, 20 * time.Second, 70 * time.Second, 70 * time.Second, 70 * time.Second, 70 * time.Second, 130 * time.Second,
-	130 * time.Second, 11 * time.Minute,
+	time.Second, time.Second, 5 * time.Second, 5 * time.Second, 20 * time.Second, 70 * time.Second, 70 * time.Second, 70 * time.Second, 130 * time.Second,
+	time.Second, 5 * time.Second, 20 * time.Second, 70 * time.Second, 130 * time.Second, time.Second, 5 * time.Second, 11 * time.Minute,
 }
 
 // spot is a place and a way of a user's where the answer is that user's own.
@@ -258,15 +262,24 @@ func (s *teller) tell(st step) error {
 
 // outdate makes all that is stored doubtful, as a write at the site would.
 func (s *teller) outdate() error {
+	done := map[object.Key]bool{} // most places are both persons'
+	outdate := func(path, query string) error {
+		k := s.store.Key("site", path, query)
+		if done[k] {
+			return nil
+		}
+		done[k] = true
+		_, err := s.store.Objects().Invalidate(context.Background(), k)
+		return err
+	}
 	for _, user := range persons[:2] {
 		for _, place := range s.p.Places(user) {
 			path, query, _ := strings.Cut(place, "?")
-			keys := [][]string{{"site", path, query}}
-			for _, t := range s.profile.Request(profile.Request{Method: http.MethodGet, Path: path, Query: query, Header: http.Header{}}).Targets {
-				keys = append(keys, []string{"site", t.Path, t.Query})
+			if err := outdate(path, query); err != nil {
+				return err
 			}
-			for _, k := range keys {
-				if _, err := s.store.Objects().Invalidate(context.Background(), s.store.Key(k...)); err != nil {
+			for _, t := range s.profile.Request(profile.Request{Method: http.MethodGet, Path: path, Query: query, Header: http.Header{}}).Targets {
+				if err := outdate(t.Path, t.Query); err != nil {
 					return err
 				}
 			}

@@ -28,6 +28,12 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
+	// A real platform has this process wait: others' stories go on beside it.
+	if !chosen["test.parallel"] {
+		if err := flag.Set("test.parallel", "4"); err != nil {
+			panic(err)
+		}
+	}
 	if !chosen["rapid.checks"] {
 		// How many worlds there are for each platform; rapid makes a fifth of it
 		// if tests are to be short.
@@ -80,6 +86,7 @@ func emulated() map[string]map[string]func() platformtest.Platform {
 
 // TestNobodyGetsWhatIsAnothers: the test of two persons, for each profile.
 func TestNobodyGetsWhatIsAnothers(t *testing.T) {
+	t.Parallel()
 	all := emulated()
 	for _, name := range profile.Names() {
 		if len(all[name]) == 0 {

@@ -168,6 +168,15 @@ func long(t *testing.T) {
 	t.Parallel()
 }
 
+// quick is for tests that make test runs whole, and with the race detector: what
+// make test-system would do again is left out there.
+func quick(t *testing.T) {
+	t.Helper()
+	if system && !testing.Short() {
+		t.Skip("make test runs it")
+	}
+}
+
 // The story that the whole is for.
 func TestWhatIsPublishedReachesBoxesAndIsGoneAfterAPurge(t *testing.T) {
 	t.Parallel()

@@ -247,6 +247,7 @@ func (c *centre) breakThings(t *testing.T, rng *rand.Rand, stop <-chan struct{})
 // publishes; then radosgw stands still for a while. With PREAU_THOROUGH set it
 // does five times as much.
 func TestNothingAcknowledgedIsLostBetweenSchoolsAndCeph(t *testing.T) {
+	t.Parallel()
 	rng := seeded(t)
 	c := withCeph(t, 3, false)
 	each := 50

@@ -244,12 +244,20 @@ func (c *centre) published(ctx context.Context) (map[string]string, error) {
 	return out, nil
 }
 
-// TestWhatTheReadmeSaysOfCeph puts a file into Ceph with a tool that is not
-// ours, has devices of two schools download it, and brings one back the other
-// way while the box's line is cut.
-func TestWhatTheReadmeSaysOfCeph(t *testing.T) {
+// TestAMinistryWithCeph has one ministry for what does no harm to it.
+func TestAMinistryWithCeph(t *testing.T) {
+	t.Parallel()
 	c := withCeph(t, 1, true)
 	rng := seeded(t)
+	t.Run("what the readme says", func(t *testing.T) { c.readme(t, rng) })
+	t.Run("deposits wait for Ceph", func(t *testing.T) { c.waits(t, rng) })
+}
+
+// readme puts a file into Ceph with a tool that is not ours, has devices of two
+// schools download it, and brings one back the other way while the box's line is
+// cut.
+func (c *centre) readme(t *testing.T, rng *rand.Rand) {
+	t.Helper()
 	ctx := t.Context()
 	film := &file{name: "Les fractions.mp4", seed: rng.Uint64(), size: 9<<20 + 77}
 	film.sum = sha256.Sum256(film.bytes())

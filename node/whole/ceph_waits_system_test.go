@@ -5,6 +5,7 @@ package whole_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -16,12 +17,11 @@ import (
 // goesOn is how long a deposit may take to go on when what it waited for is gone.
 const goesOn = 75 * time.Second
 
-// TestADepositWaitsForCeph has Ceph refuse deposits, or take none, in every way
-// that it has: each waits, says why where people look, and goes on by itself. No
-// process is started anew.
-func TestADepositWaitsForCeph(t *testing.T) {
-	c := withCeph(t, 1, false)
-	rng := seeded(t)
+// waits has Ceph refuse deposits, or take none, in every way that it has: each
+// waits, says why where people look, and goes on by itself. No process is started
+// anew.
+func (c *centre) waits(t *testing.T, rng *rand.Rand) {
+	t.Helper()
 	ceph := c.Ceph
 	command := func(args ...string) func(context.Context) error {
 		return func(ctx context.Context) error { _, err := ceph.Command(ctx, args...); return err }

@@ -4,10 +4,12 @@ package whole_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,9 +111,19 @@ func TestADamagedServerIsRefusedAndResets(t *testing.T) {
 		}, reset},
 	}
 	for i, tt := range tests {
+		var last published
 		for j := range 3 { // so that there is something after what it began with
-			w.publish(t, fmt.Sprintf("file-%d-%d.bin", i, j), "lessons", w.bytes(2000))
+			last = w.publish(t, fmt.Sprintf("file-%d-%d.bin", i, j), "lessons", w.bytes(2000))
 		}
+		// It has written it down after the rest: damage to the last that a killed
+		// server wrote is a write that it did not end.
+		within(t, 60*time.Second, func() error {
+			all, err := w.everything(s2)
+			if err == nil && !strings.Contains(all, last.ID) {
+				err = errors.New("s2 does not know the last file yet")
+			}
+			return err
+		})
 		tt.stop(t)
 		tt.harm(t)
 		a := commandFor(w.ctx, 15*time.Second, s2.args...)

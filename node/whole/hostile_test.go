@@ -98,6 +98,7 @@ func (i *intruder) bring(t *testing.T, id, name string, body []byte) control.Dep
 // TestABoxThatLies has a box with a valid certificate send what it should not.
 func TestABoxThatLies(t *testing.T) {
 	t.Parallel()
+	quick(t)
 	s, operator, _, honest := withCentre(t)
 	evil := newIntruder(t, enrol(t, operator, "evil", "0690002B"), s)
 	eventually(t, func() error {
@@ -194,6 +195,7 @@ func TestABoxThatLies(t *testing.T) {
 // files that nobody fetches.
 func TestABoxCanNotFillTheRegion(t *testing.T) {
 	t.Parallel()
+	quick(t)
 	cfg := configOf(t)
 	cfg.Deposits = 3 * config.MiB
 	s, operator := founded(t, cfg)

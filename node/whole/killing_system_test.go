@@ -8,7 +8,7 @@ import (
 )
 
 // killingFor is how long processes are killed while clients work.
-const killingFor = 45 * time.Second
+const killingFor = 25 * time.Second
 
 // TestNothingConfirmedIsLostByKilling kills servers, one at a time, and boxes
 // while clients publish, purge and pin.

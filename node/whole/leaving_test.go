@@ -16,6 +16,7 @@ import (
 // pages by people; the other takes those, and none that nobody has asked for
 // twice, and no byte of a page crosses the line for it.
 func TestWhatABoxIsAskedForStaysWhenItLeaves(t *testing.T) {
+	quick(t)
 	content := noise(t, 300_123)
 	var sent atomic.Int64
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -94,6 +94,7 @@ func sentTo(t *testing.T, at, u, forwarded string) (string, error) {
 
 func TestDevicesAreSentToTheirSchoolsBoxAndNeverNowhere(t *testing.T) {
 	t.Parallel()
+	quick(t)
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=600")
 		_, _ = io.WriteString(w, "lesson at "+r.URL.RequestURI())

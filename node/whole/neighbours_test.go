@@ -116,6 +116,7 @@ func (c *counted) Write(p []byte) (int, error) {
 // TestASchoolFetchesOnce: three boxes with several devices each ask at the same
 // time; then one box is gone, and the others still have all of it.
 func TestASchoolFetchesOnce(t *testing.T) {
+	quick(t)
 	content := noise(t, 5<<20+123)
 	site, sent := film(t, content)
 	cfg := configOf(t, site)
@@ -159,6 +160,7 @@ func TestASchoolFetchesOnce(t *testing.T) {
 // TestWithoutALineABoxHasWhatItsNeighbourHolds: pages that one box has taken, some
 // of them by way of the other, are on both when neither region nor site is there.
 func TestWithoutALineABoxHasWhatItsNeighbourHolds(t *testing.T) {
+	quick(t)
 	content := noise(t, 1<<20+123)
 	down := make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -26,17 +27,28 @@ const binaryEnv = "PREAU_TEST_BINARY"
 
 func TestMain(m *testing.M) { os.Exit(withBinary(m)) }
 
+// atOnce is how many of these tests run at once: they wait for processes more
+// than they work. -test.parallel says otherwise.
+const atOnce = "5"
+
 // withBinary builds the command once, for all tests.
 func withBinary(m *testing.M) int {
-	if os.Getenv(binaryEnv) != "" {
-		return m.Run()
-	}
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	dir, err := os.MkdirTemp("", "preau-whole-")
+	if err == nil && !chosen {
+		err = flag.Set("test.parallel", atOnce)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // in the system's folder for such things
+	others = dir
+	if os.Getenv(binaryEnv) != "" {
+		return m.Run()
+	}
 	file := filepath.Join(dir, "preau")
 	if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", file, "preau/cmd/preau").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the command: %v\n%s", err, out)

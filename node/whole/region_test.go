@@ -167,6 +167,7 @@ func patiently(t *testing.T, limit time.Duration, fn func() error) {
 
 func TestARegionIsFoundedOnce(t *testing.T) {
 	t.Parallel()
+	quick(t)
 	cfg := configOf(t)
 	f := region.Founding{Name: "Lyon", Server: "s1"}
 	if _, err := region.Found(t.Context(), cfg, f, logTo(t)); err != nil {

@@ -63,9 +63,9 @@ func (w *world) reads(t *testing.T, name string, version uint8) {
 func (w *world) level(t *testing.T, want uint8) {
 	t.Helper()
 	within(t, 60*time.Second, func() error {
-		h, err := w.status()
-		if err == nil && h.Level != want {
-			err = fmt.Errorf("the region writes in version %d", h.Level)
+		st, err := w.look()
+		if err == nil && st.Level != want {
+			err = fmt.Errorf("the region writes in version %d", st.Level)
 		}
 		return err
 	})

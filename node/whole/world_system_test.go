@@ -5,6 +5,7 @@ package whole_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,7 +110,7 @@ func (w *world) join(t *testing.T, name string) *machine {
 	says(t, w.command("region", "join", token, "--data", s.data, "--listen", s.address, "--server", name, "--json"), 0)
 	s.run(t)
 	within(t, 60*time.Second, func() error {
-		st, err := w.status()
+		st, err := w.look()
 		if err != nil {
 			return err
 		}
@@ -179,10 +181,45 @@ func (w *world) status(args ...string) (health, error) {
 	return h, decode(a, &h)
 }
 
+// reach asks servers from this process, or those that the operator's folder
+// names. What is asked again and again is asked so: a command takes a tenth of
+// a second of a processor to begin.
+func (w *world) reach(ask func(ctx context.Context, c *control.Client) error, servers ...string) error {
+	c, err := control.Open(w.operator, servers)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // only connections
+	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	defer cancel()
+	return ask(ctx, c)
+}
+
+// look is status without the command's judgement of it.
+func (w *world) look() (st control.Status, err error) {
+	err = w.reach(func(ctx context.Context, c *control.Client) error {
+		st, err = c.Status(ctx)
+		return err
+	})
+	return st, err
+}
+
 // healthy waits until all is well with that many voters.
 func (w *world) healthy(t *testing.T, voters int) {
 	t.Helper()
 	within(t, 60*time.Second, func() error {
+		st, err := w.look()
+		if err != nil {
+			return err
+		}
+		if !st.Quorum || st.Voters != voters || len(st.Servers) != voters {
+			return fmt.Errorf("%d voters, quorum %v, %+v", st.Voters, st.Quorum, st.Servers)
+		}
+		for _, s := range st.Servers {
+			if s.Problem != "" || s.State != "leader" && s.State != "follower" {
+				return fmt.Errorf("%s is %s: %s", s.Name, s.State, s.Problem)
+			}
+		}
 		h, err := w.status()
 		if err == nil && (!h.Healthy || h.Voters != voters || len(h.Servers) != voters) {
 			err = fmt.Errorf("%d voters, %q leads, problems %q, %+v", h.Voters, h.Leader, h.Problems, h.Servers)
@@ -196,17 +233,17 @@ func (w *world) leader(t *testing.T) *machine {
 	t.Helper()
 	var leads *machine
 	within(t, 60*time.Second, func() error {
-		h, err := w.status()
+		st, err := w.look()
 		if err != nil {
 			return err
 		}
 		for _, s := range w.servers {
-			if s.name == h.Leader {
+			if s.name == st.Leader {
 				leads = s
 				return nil
 			}
 		}
-		return fmt.Errorf("the leader is %q", h.Leader)
+		return fmt.Errorf("the leader is %q", st.Leader)
 	})
 	return leads
 }
@@ -316,6 +353,27 @@ func holds(s *machine, content []byte) error {
 	return nil
 }
 
+// everything is all that a server says of the region, as text.
+func (w *world) everything(s *machine) (string, error) {
+	var all strings.Builder
+	err := w.reach(func(ctx context.Context, c *control.Client) error {
+		said := json.NewEncoder(&all)
+		for _, kind := range []string{"collections", "resources", "pins", "purges", "subscriptions", "boxes", "servers", "revocations"} {
+			fmt.Fprintln(&all, kind)
+			for rec, err := range c.Records(ctx, kind) {
+				if err == nil {
+					err = said.Encode(rec)
+				}
+				if err != nil {
+					return fmt.Errorf("list %s: %w", kind, err)
+				}
+			}
+		}
+		return nil
+	}, s.address)
+	return all.String(), err
+}
+
 // agree waits until all servers that run say the same of everything, and all
 // boxes have followed.
 func (w *world) agree(t *testing.T, servers ...*machine) {
@@ -323,13 +381,9 @@ func (w *world) agree(t *testing.T, servers ...*machine) {
 	within(t, 90*time.Second, func() error {
 		first := ""
 		for _, s := range servers {
-			all := ""
-			for _, kind := range []string{"collections", "resources", "pins", "purges", "subscriptions", "boxes", "servers", "revocations"} {
-				a := w.ask("list", kind, "--region", s.address)
-				if a.code != 0 {
-					return fmt.Errorf("%s lists no %s: %w", s.name, kind, a)
-				}
-				all += kind + a.out
+			all, err := w.everything(s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
 			}
 			if first == "" {
 				first = all

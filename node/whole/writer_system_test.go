@@ -37,6 +37,9 @@ type writer struct {
 	errs       []error
 }
 
+// pause is how long a client rests between two commands, on average.
+const pause = 250 * time.Millisecond
+
 // work goes on until stop is closed.
 func (c *writer) work(stop <-chan struct{}) {
 	for {
@@ -60,6 +63,13 @@ func (c *writer) work(stop <-chan struct{}) {
 		}
 		if err != nil {
 			c.errs = append(c.errs, err)
+		}
+		// People pause, and each command is a process: without this they would
+		// leave the servers little of a small machine.
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Duration(c.rng.IntN(int(2 * pause)))):
 		}
 	}
 }

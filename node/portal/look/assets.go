@@ -14,6 +14,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // StylePrefix is where static files are.
@@ -32,8 +33,11 @@ var kinds = map[string]string{
 
 // asset is a static file, ready to be sent.
 type asset struct {
-	kind, tag   string
-	plain, gzip []byte // gzip is nil where it gains nothing
+	kind, tag string
+	plain     []byte
+	// gzip compresses it, once, when the first asks: every command of the program
+	// has these files, and few ever send one. It returns nil where that gains nothing.
+	gzip func() []byte
 }
 
 // Bundle is some static files, in memory. It may be used concurrently.
@@ -74,21 +78,24 @@ func newBundle(fsys fs.FS, dir string) (*Bundle, error) {
 		sum := sha256.Sum256(raw)
 		tag := hex.EncodeToString(sum[:5])
 		at := StylePrefix + strings.TrimSuffix(e.Name(), ext) + "." + tag + ext
-		a := asset{kind: kind, tag: `"` + tag + `"`, plain: raw}
-		var small bytes.Buffer
-		z, err := gzip.NewWriterLevel(&small, gzip.BestCompression)
-		if err == nil {
-			_, err = z.Write(raw)
-		}
-		if err = errors.Join(err, z.Close()); err != nil {
-			return nil, fmt.Errorf("compress %s: %w", e.Name(), err)
-		}
-		if small.Len() < len(raw)*9/10 {
-			a.gzip = small.Bytes()
-		}
-		b.named[e.Name()], b.at[at] = at, a
+		b.named[e.Name()] = at
+		b.at[at] = asset{kind: kind, tag: `"` + tag + `"`, plain: raw, gzip: sync.OnceValue(func() []byte { return compress(raw) })}
 	}
 	return b, nil
+}
+
+// compress returns nil where it gains nothing.
+func compress(raw []byte) []byte {
+	var small bytes.Buffer
+	z, err := gzip.NewWriterLevel(&small, gzip.BestCompression)
+	if err != nil {
+		return nil
+	}
+	_, err = z.Write(raw)
+	if err = errors.Join(err, z.Close()); err != nil || small.Len() >= len(raw)*9/10 {
+		return nil
+	}
+	return small.Bytes()
 }
 
 // Asset is where a file of the bundle is: a path that changes when the file
@@ -126,9 +133,11 @@ func Assets(more ...*Bundle) http.Handler {
 			return
 		}
 		body := a.plain
-		if a.gzip != nil && gzips(r) {
-			body = a.gzip
-			h.Set("Content-Encoding", "gzip")
+		if gzips(r) {
+			if small := a.gzip(); small != nil {
+				body = small
+				h.Set("Content-Encoding", "gzip")
+			}
 		}
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 		w.WriteHeader(http.StatusOK)

@@ -307,7 +307,7 @@ func (m *Ministry) Well(ctx context.Context) error {
 
 // until repeats what has to come to be, as long as every process runs.
 func (m *Ministry) until(ctx context.Context, fn func() error) error {
-	again := time.NewTicker(100 * time.Millisecond)
+	again := time.NewTicker(250 * time.Millisecond) // each try is a process or two
 	defer again.Stop()
 	for {
 		err := fn()

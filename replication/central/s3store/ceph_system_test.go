@@ -148,9 +148,12 @@ func write(t *testing.T, s store.Store, name string) *writers {
 					t.Errorf("Put %q: %v, want nothing or ErrUnavailable", key, err)
 				}
 				w.mu.Unlock()
+				// Often enough that there are always some under way.
+				pause := 20 * time.Millisecond
 				if err != nil {
-					wait(t, 100*time.Millisecond)
+					pause = 100 * time.Millisecond
 				}
+				wait(t, pause)
 			}
 		})
 	}

@@ -1,0 +1,5 @@
+//go:build system
+
+package whole_test
+
+const system = true
