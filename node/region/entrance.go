@@ -1,9 +1,11 @@
 package region
 
 import (
+	"encoding/json"
 	"net/http"
 	"sync/atomic"
 
+	"preau/node/control"
 	"preau/replication/feed"
 	"preau/replication/identity"
 	"preau/replication/wire"
@@ -23,7 +25,10 @@ type entrance struct {
 // ServeHTTP implements http.Handler.
 func (e *entrance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if e.removed.Load() && wire.PeerOf(r).Role == identity.Box {
-		http.Error(w, "This server is out of the region.", http.StatusServiceUnavailable)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		// Whoever asked goes elsewhere, heard or not.
+		_ = json.NewEncoder(w).Encode(control.Failure{Code: "removed", Detail: "this server is out of the region: ask another"})
 		return
 	}
 	if r.URL.Path != feed.Path {

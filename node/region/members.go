@@ -89,6 +89,9 @@ func (g *Region) beMember(ctx context.Context) error {
 		return err
 	}
 	if inRaft && ok && rec.Address == mine.Address && slices.Equal(rec.Sites, mine.Sites) && max(rec.Reads, 1) == mine.Reads {
+		if _, led := g.node.Leader(); !led {
+			return g.stillIn(ctx)
+		}
 		g.raiseLevel(ctx)
 		return g.rememberServers()
 	}
@@ -104,7 +107,7 @@ func (g *Region) beMember(ctx context.Context) error {
 	}
 	var errs []error
 	for _, s := range g.toJoin() {
-		err := g.askToJoin(ctx, s, mine.path(), body)
+		err := g.askOther(ctx, s, http.MethodPost, mine.path(), body)
 		if err == nil {
 			return nil
 		}
@@ -114,6 +117,25 @@ func (g *Region) beMember(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("%s: %w", s, err))
 	}
 	return errors.Join(errs...)
+}
+
+// stillIn asks the others whether this server is one of them, and only that it is
+// not is an error. No leader speaks to it: there may be none, or it was removed in
+// a moment in which Raft could not tell it.
+func (g *Region) stillIn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*decideWithin)
+	defer cancel()
+	var refused error
+	for _, s := range g.toJoin() {
+		err := g.askOther(ctx, s, http.MethodGet, pathIndex, nil)
+		if err == nil { // the leader, and it knows this server
+			return nil
+		}
+		if errors.Is(err, wire.ErrRefused) {
+			refused = fmt.Errorf("%w: %s: %w", errRemoved, s, err)
+		}
+	}
+	return refused
 }
 
 // rememberServers keeps the region's servers in the folder, for a start after
@@ -142,14 +164,15 @@ func (g *Region) toJoin() []wire.Target {
 	})
 }
 
-func (g *Region) askToJoin(ctx context.Context, s wire.Target, path string, body []byte) error {
+// askOther asks one of the other servers. What it answers but "ok" is the error.
+func (g *Region) askOther(ctx context.Context, s wire.Target, method, path string, body []byte) error {
 	name := string(s.Name)
 	if name == "" {
 		name = s.Address
 	}
 	t := g.dialer.Transport(s)
 	defer t.CloseIdleConnections() // asked once
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+name+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+name+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

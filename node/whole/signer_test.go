@@ -2,16 +2,20 @@ package whole_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"preau/node/control"
+	"preau/node/follow"
 	"preau/node/front"
 	"preau/node/region"
+	"preau/node/wanline"
 )
 
 // holds reports whether the box has a path itself.
@@ -42,6 +46,19 @@ func joined(t *testing.T, operator *control.Client, name string, sites ...front.
 		return err
 	})
 	return run(t, cfg, name)
+}
+
+// led makes one of three servers the leader.
+func led(t *testing.T, operator *control.Client, name string) {
+	t.Helper()
+	eventually(t, func() error {
+		st, err := operator.Status(t.Context())
+		if err != nil || st.Leader == name && st.Voters == 3 {
+			return err
+		}
+		_, err = operator.Lead(t.Context(), name)
+		return errors.Join(fmt.Errorf("%d voters, leader %q", st.Voters, st.Leader), err)
+	})
 }
 
 // TestWhatARemovedServerHasSignedIsNotBelieved: without a line a box takes what
@@ -116,14 +133,7 @@ func TestWhatARemovedServerHasSignedIsNotBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	all(operator.Index()) // where the others are, that is
-	eventually(t, func() error {
-		st, err := operator.Status(t.Context())
-		if err != nil || st.Leader == "s2" && st.Voters == 3 {
-			return err
-		}
-		_, err = operator.Lead(t.Context(), "s2")
-		return errors.Join(fmt.Errorf("%d voters, leader %q", st.Voters, st.Leader), err)
-	})
+	led(t, operator, "s2")
 	var index uint64
 	eventually(t, func() error {
 		done, err := operator.RemoveServer(t.Context(), first.name)
@@ -147,4 +157,57 @@ func TestWhatARemovedServerHasSignedIsNotBelieved(t *testing.T) {
 	if err := boxes[1].sees(t, 1); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestAServerThatNeverHearsOfItsRemovalSendsBoxesElsewhere: where Raft could not
+// tell it, nobody calls it any more. It can call the others.
+func TestAServerThatNeverHearsOfItsRemovalSendsBoxesElsewhere(t *testing.T) {
+	long(t)
+	cfg := configOf(t)
+	way, err := wanline.New(wanline.Config{Listen: "127.0.0.1:0", Target: cfg.Listen, Log: logTo(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- way.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	cfg.Advertise = way.Addr()
+	deaf, operator := founded(t, cfg)
+	s := enrol(t, operator, "box", "0690001A")
+	as, err := control.Open(follow.IdentityDir(s.cfg.Data), []string{cfg.Listen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = as.Close() }) // only connections
+	elsewhere := func() error {
+		_, err := as.Status(t.Context()) // for operators only, but who is sent away hears that first
+		if err == nil || !strings.Contains(err.Error(), "out of the region") {
+			return fmt.Errorf("a box that asks the server is told: %w", err)
+		}
+		return nil
+	}
+	var addresses []string
+	for _, name := range []string{"s2", "s3"} {
+		addresses = append(addresses, joined(t, operator, name).cfg.Listen)
+	}
+	if operator, err = control.Open(region.OperatorDir(cfg.Data), addresses); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = operator.Close() }) // only connections
+	led(t, operator, "s2")
+	if err := elsewhere(); err == nil {
+		t.Fatal("the server is out of the region already: the test proves nothing")
+	}
+	way.Cut(wanline.Refuse)
+	eventually(t, func() error {
+		_, err := operator.RemoveServer(t.Context(), deaf.name)
+		return err
+	})
+	eventually(t, elsewhere)
 }
