@@ -118,6 +118,7 @@ type Handler struct {
 	listings *memo.Cache[*listing] // of folders
 	calls    calls
 	purges   purges
+	paces    paces
 
 	proofs    proofs
 	fragments *fragments
@@ -291,6 +292,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, as exchange) {
 			x.pass(rfc9111.FwdBypass, x.plan.Name)
 			return
 		}
+		defer h.paces.begin(x.key, upstream.PaceOf(r.Context()))()
 		if x.plan.Do == profile.Archive {
 			x.answerFolder()
 			return
@@ -299,6 +301,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, as exchange) {
 	default:
 		evenCodings(r.Header)
 		x.key = x.store.Key(x.keyParts()...)
+		defer h.paces.begin(x.key, upstream.PaceOf(r.Context()))()
 		x.answer()
 	}
 }

@@ -27,6 +27,7 @@ func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string
 		return x.serveProof(o)
 	}
 	x.collect(o)
+	x.hurry()
 	h := x.w.Header()
 	for k, v := range o.Header {
 		h[k] = slices.Clip(v) // shared by all who get it: an append must copy
@@ -99,6 +100,7 @@ func (x *exchange) observe(o *object.Object) {
 
 // serveBody sends what the request asks of body.
 func (x *exchange) serveBody(o *object.Object, body *fill.Body, cs rfc9111.CacheStatus, result string) bool {
+	x.hurry()
 	h := x.w.Header()
 	length := body.Length()
 	spans, status := []rfc9111.Span{{Off: 0, Len: length}}, o.Status

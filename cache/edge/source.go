@@ -125,7 +125,7 @@ func (s *source) open(ctx context.Context, from, to int64) (st *fill.Stream, by 
 	}
 	by = sourceOf(resp)
 	one.began(by)
-	resp.Body = &endingBody{ReadCloser: resp.Body, end: end}
+	resp.Body = &endingBody{ReadCloser: s.t.paced(resp.Body, by), end: end}
 	got := rfc9111.Response{Status: resp.StatusCode, Header: resp.Header, RequestTime: sent, ResponseTime: time.Now()}
 	if ruling.Effect != profile.Keep && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
 		_ = resp.Body.Close() // of no use

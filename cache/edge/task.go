@@ -18,6 +18,7 @@ import (
 	"preau/cache/profile"
 	"preau/cache/rfc9111"
 	"preau/cache/storage"
+	"preau/cache/upstream"
 	"preau/cache/vouch"
 )
 
@@ -38,6 +39,7 @@ type task struct {
 	ranged bool           // header has a Range
 	near   bool           // for a neighbour
 	lists  string         // path to list the response under, if it may be
+	pace   *upstream.Pace // of what is fetched in the background, or nil
 
 	asking *asking // nil for a site without a profile
 }
@@ -47,6 +49,7 @@ func (x *exchange) task(o *object.Object) *task {
 	t := &task{
 		h: x.h, store: x.store, site: x.site, key: x.key, url: x.url(), path: x.path, query: x.query, host: x.host(),
 		client: x.r.Header.Clone(), header: x.forwardHeader(), prior: o, near: x.neighbour, asking: x.asking(),
+		pace: upstream.PaceOf(x.r.Context()),
 	}
 	if x.site.List && !strings.HasPrefix(x.path, "//") && x.query == "" && !x.hasCredentials() && x.listed() {
 		t.lists = x.path
@@ -105,7 +108,7 @@ func (t *task) run(ctx context.Context, f *flight) {
 	}
 	f.source = sourceOf(resp)
 	// The request's context must live as long as its body is read.
-	resp.Body = &endingBody{ReadCloser: resp.Body, end: f.cancel}
+	resp.Body = &endingBody{ReadCloser: t.paced(resp.Body, f.source), end: f.cancel}
 	f.status = resp.StatusCode
 	got := rfc9111.Response{Status: resp.StatusCode, Header: resp.Header, RequestTime: sent, ResponseTime: time.Now()}
 	switch {

@@ -37,8 +37,12 @@ type Item struct {
 	Pieces   []Piece
 	Language string // of the content, as in Content-Language; may be empty
 	Licence  string // may be empty
-	ModTime  time.Time
-	Expires  time.Time // zero: never
+	// Description and Level are for whoever lists items otherwise than here; they
+	// may be empty.
+	Description, Level string
+
+	ModTime time.Time
+	Expires time.Time // zero: never
 }
 
 // Piece is one block of an item that is not cut every block.Size.

@@ -238,6 +238,8 @@ func TestARealProvider(t *testing.T) {
 		w.provider.stop()
 		late.get(way).must(t, http.StatusServiceUnavailable, "does not answer")
 		w.line.cut.Store(true)
+		// What is known of it would lead a browser to where nobody answers.
+		newBrowser(t).get(w.tls.URL+"/sign-in/go").must(t, http.StatusServiceUnavailable, "does not answer")
 		w.restart()
 		u.get(w.tls.URL+"/teach/").must(t, 200, "Anne Martin")
 		newBrowser(t).get(w.tls.URL+"/sign-in/go").must(t, http.StatusServiceUnavailable, "does not answer")

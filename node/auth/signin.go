@@ -157,6 +157,17 @@ func (a *Auth) leave(w http.ResponseWriter, r *http.Request) {
 func (a *Auth) depart(w http.ResponseWriter, r *http.Request, back string, strong bool) {
 	ctx, cancel := context.WithTimeoutCause(r.Context(), 10*time.Second, errors.New("the provider takes too long"))
 	defer cancel()
+	if a.cut(time.Now()) {
+		// The line may be cut for the sites only, so the provider is asked first, and
+		// not for long.
+		brief, stop := context.WithTimeoutCause(ctx, 3*time.Second, errors.New("the line is cut"))
+		err := a.provider.Answers(brief)
+		stop()
+		if err != nil {
+			a.sayWhy(w, r, err)
+			return
+		}
+	}
 	to, begun, err := a.provider.Begin(ctx, origin(r)+returnPath, strong)
 	if err != nil {
 		a.sayWhy(w, r, err)

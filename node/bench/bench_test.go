@@ -18,7 +18,7 @@ import (
 var ( // flags after `go test -tags bench ./node/bench`
 	quickFlag = flag.Bool("quick", false, "small files and few rounds, for a look: at most 5 minutes, and RESULTS.md is left alone")
 	fullFlag  = flag.Bool("full", false, "a store of 5 GiB instead of 1 GiB")
-	onlyFlag  = flag.String("only", "", "comma-separated scenarios: herd,ranges,aborts,death,revalidation,offline,throughput,store,wire or wire-goodput,wire-blocked,wire-cut,wire-cpu,central-ceph,delta,region or region-boxes,region-million,region-writes")
+	onlyFlag  = flag.String("only", "", "comma-separated scenarios: herd,ranges,aborts,death,revalidation,offline,throughput,store,wire or wire-goodput,wire-blocked,wire-cut,wire-cpu,central-ceph,delta,region or region-boxes,region-million,region-writes, portal")
 	peersFlag = flag.String("peers", "", "comma-separated beginnings of peers' names: préau,nginx,Varnish")
 	boxesFlag = flag.Int("boxes", 0, "how many boxes follow the region, if not as many as the scale says")
 	profFlag  = flag.String("profiles", "", "folder for CPU and memory profiles of the region's servers")

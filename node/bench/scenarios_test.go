@@ -79,5 +79,5 @@ func (b *bench) scenarios() []scenario {
 				}
 			},
 		},
-	}, slices.Concat(b.wireScenarios(), b.centreScenarios(), b.regionScenarios())...)
+	}, slices.Concat(b.wireScenarios(), b.centreScenarios(), b.regionScenarios(), b.portalScenarios())...)
 }

@@ -36,6 +36,7 @@ type scale struct {
 	wireCut    int // MiB of which the line is cut in the middle
 	centre     centreScale
 	delta      int64 // bytes of a published file of which a new version comes
+	portal     portalScale
 }
 
 // clients is a class, rate and delay are its line.
@@ -48,10 +49,12 @@ const (
 var ( // values, never changed
 	normalScale = scale{name: "normal", file: 50 * miB, seek: 40 * miB, leave: 10 * miB, deathAt: 8 * time.Second,
 		outage: 5 * time.Second, longer: 25 * time.Second, rounds: 5, round: 800 * time.Millisecond, store: giB, limit: 80 * time.Minute, wait: 16 * time.Second, region: normalRegion,
-		wireBlocks: 100, wireCut: 1024, centre: normalCentre, delta: 200_000_000}
+		wireBlocks: 100, wireCut: 1024, centre: normalCentre, delta: 200_000_000,
+		portal: portalScale{pupils: 35, visits: 4, file: 20_000_000, added: 1_000_000_000, minute: time.Minute}}
 	quickScale = scale{name: "quick", file: 6 * miB, seek: 4 * miB, leave: miB, deathAt: 1200 * time.Millisecond,
 		outage: 2 * time.Second, longer: 5 * time.Second, rounds: 2, round: 400 * time.Millisecond, store: 256 * miB, limit: 5 * time.Minute, wait: 3 * time.Second, region: quickRegion,
-		wireBlocks: 10, wireCut: 256, centre: quickCentre, delta: 20_000_000}
+		wireBlocks: 10, wireCut: 256, centre: quickCentre, delta: 20_000_000,
+		portal: portalScale{pupils: 35, visits: 4, file: 20_000_000, added: 100_000_000, minute: 10 * time.Second}}
 )
 
 // ideal is how long the line needs for n bytes.

@@ -1,22 +1,20 @@
 package box
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"preau/cache/shelf"
+	"preau/node/follow"
 	"preau/node/front"
 	"preau/node/portal"
+	"preau/replication/catalogue"
 	"preau/replication/outbox"
 )
 
@@ -32,7 +30,7 @@ func (b *Box) openPortal(files http.Handler) (http.Handler, error) {
 		parts.Sites = lines
 	}
 	if !b.region.alone {
-		parts.Published = publishedThings{b.region.shelf}
+		parts.Published = publishedThings{b.region.catalogue}
 	}
 	if b.deposits.wanted {
 		parts.Added = addedThings{b.deposits}
@@ -58,136 +56,105 @@ func (b *Box) openPortal(files http.Handler) (http.Handler, error) {
 }
 
 // ownName reports a name that leads to this box and to no site: its public name,
-// and what devices find by multicast DNS, where only boxes answer for them.
+// what devices find by multicast DNS, where only boxes answer for them, and what
+// is looked for on the machine itself only (RFC 6761, section 6.3).
 func (b *Box) ownName(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return strings.HasSuffix(host, ".local") || host != "" && host == strings.ToLower(b.cfg.Public.Name)
+	return strings.HasSuffix(host, ".local") || strings.HasSuffix(host, ".localhost") || host != "" && host == strings.ToLower(b.cfg.Public.Name)
 }
 
-// publishedThings is what the region has published, as its list says.
-type publishedThings struct {
-	shelf func() http.Handler // nil while nothing is known of the region
+// published is what is known of what the region has published (follow.Follower).
+type published interface {
+	Catalogue(ctx context.Context, after string, most int) (list []follow.Listed, next string, err error)
+	Listed(id string) (follow.Listed, error)
+	Published() (changed <-chan struct{}, stop func())
+	PublishedSince(mark uint64) (ids []string, now uint64, known bool)
+	Connected() (server string, since time.Time)
 }
 
-// shelf serves what is published, or is nil while nothing is known of that.
-func (m *membership) shelf() http.Handler {
+// catalogue is nil while nothing is known of the region.
+func (m *membership) catalogue() published {
 	if f := m.follower.Load(); f != nil {
-		return f.Shelf()
+		return f
 	}
 	return nil
 }
 
-// mostList bounds one part of a list in memory: it has a thousand items, and
-// each of their words has a bound.
-const mostList = 8 << 20
+// publishedThings is what the region has published, for people.
+type publishedThings struct{ of func() published }
 
-// errList is a list that can't be had now.
-var errList = errors.New("what is published can't be listed now")
+// listedAtOnce is how many things one part of a list has.
+const listedAtOnce = 1000
 
 // List implements portal.Source.
 func (p publishedThings) List(ctx context.Context, after string) ([]portal.Entry, string, error) {
-	handler := p.shelf()
-	if handler == nil {
+	of := p.of()
+	if of == nil {
 		return nil, "", nil
 	}
-	got, err := ask(ctx, handler, http.MethodGet, shelf.Prefix+"?"+url.Values{"after": {after}}.Encode())
+	list, next, err := of.Catalogue(ctx, after, listedAtOnce)
 	if err != nil {
 		return nil, "", err
 	}
-	if got.status != http.StatusOK {
-		return nil, "", fmt.Errorf("%w: %s", errList, http.StatusText(got.status))
-	}
-	var list struct {
-		Items []struct {
-			ID, Collection, Title, Path, Language, Licence string
-			ContentType                                    string `json:"content_type"`
-			Bytes                                          int64
-			HeldBytes                                      int64 `json:"held_bytes"`
-			Modified                                       time.Time
-		}
-		Next string
-	}
-	if err := json.Unmarshal(got.body.Bytes(), &list); err != nil {
-		return nil, "", fmt.Errorf("read the list of what is published: %w", err)
-	}
-	out := make([]portal.Entry, len(list.Items))
-	for i, it := range list.Items {
-		name, err := url.PathUnescape(it.Path[strings.LastIndexByte(it.Path, '/')+1:])
-		if err != nil {
-			name = ""
-		}
-		out[i] = portal.Entry{
-			ID: it.ID, Title: it.Title, Filename: name, Collection: it.Collection, ContentType: it.ContentType,
-			Language: it.Language, Licence: it.Licence, Bytes: it.Bytes, Held: it.HeldBytes, At: it.Modified,
-		}
-	}
-	next := ""
-	if u, err := url.Parse(list.Next); err == nil {
-		next = u.Query().Get("after")
+	out := make([]portal.Entry, len(list))
+	for i, l := range list {
+		out[i] = publishedEntry(l)
 	}
 	return out, next, nil
 }
 
-// Look implements portal.Source. What was taken back is not shown from that
-// moment; the rest is as it was listed last.
-func (p publishedThings) Look(ctx context.Context, was portal.Entry) (portal.Entry, error) {
-	handler := p.shelf()
-	if handler == nil {
+// Look implements portal.Source.
+func (p publishedThings) Look(_ context.Context, was portal.Entry) (portal.Entry, error) {
+	of := p.of()
+	if of == nil {
 		return was, portal.ErrNone
 	}
-	got, err := ask(ctx, handler, http.MethodHead, shelf.Prefix+was.ID) // leads on to the file
-	if err != nil {
-		return was, err
-	}
-	switch got.status {
-	case http.StatusFound:
-		return was, nil
-	case http.StatusGone:
+	l, err := of.Listed(was.ID)
+	switch {
+	case err == nil:
+		return publishedEntry(l), nil
+	case errors.Is(err, shelf.ErrGone), errors.Is(err, shelf.ErrUnknown) && was.Title+was.Filename != "": // it was listed
 		return was, portal.ErrGone
-	case http.StatusNotFound:
+	case errors.Is(err, shelf.ErrUnknown):
 		return was, portal.ErrNone
 	}
-	return was, fmt.Errorf("%w: %s", errList, http.StatusText(got.status))
+	return was, err
 }
 
-// asked is an answer of the box to itself.
-type asked struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-// Header implements http.ResponseWriter.
-func (a *asked) Header() http.Header { return a.header }
-
-// WriteHeader implements http.ResponseWriter.
-func (a *asked) WriteHeader(status int) {
-	if a.status == 0 {
-		a.status = status
+// Watch implements portal.Watcher.
+func (p publishedThings) Watch() (changed <-chan struct{}, stop func()) {
+	if of := p.of(); of != nil {
+		return of.Published()
 	}
+	return nil, func() {}
 }
 
-// Write implements http.ResponseWriter.
-func (a *asked) Write(p []byte) (int, error) {
-	a.WriteHeader(http.StatusOK)
-	if a.body.Len()+len(p) > mostList {
-		return 0, errList
+// Since implements portal.Teller.
+func (p publishedThings) Since(mark uint64) (ids []string, now uint64, known bool) {
+	if of := p.of(); of != nil {
+		return of.PublishedSince(mark)
 	}
-	return a.body.Write(p)
+	return nil, 0, false
 }
 
-func ask(ctx context.Context, h http.Handler, method, target string) (*asked, error) {
-	r, err := http.NewRequestWithContext(ctx, method, target, nil)
-	if err != nil {
-		return nil, fmt.Errorf("ask for what is published: %w", err)
+// Reach implements portal.Reacher: what is published comes by way of the region.
+func (p publishedThings) Reach() bool {
+	of := p.of()
+	if of == nil {
+		return false
 	}
-	r.Header.Set("Accept", "application/json")
-	a := &asked{header: http.Header{}}
-	h.ServeHTTP(a, r)
-	return a, nil
+	server, _ := of.Connected()
+	return server != ""
+}
+
+func publishedEntry(l follow.Listed) portal.Entry {
+	return portal.Entry{
+		Kind: portal.Published, ID: l.ID, Title: l.Title, Filename: l.Filename, Description: l.Description, Collection: l.Collection,
+		ContentType: l.ContentType, Language: l.Language, Level: l.Level, Licence: l.Licence, Bytes: l.Length, Held: l.Held, At: l.ModTime,
+	}
 }
 
 // addedThings is what was added in the school and is on this box.
@@ -239,9 +206,10 @@ func (a addedThings) Watch() (changed <-chan struct{}, stop func()) {
 
 func addedEntry(d outbox.Deposit) portal.Entry {
 	stage := map[outbox.State]string{outbox.OnBox: "box", outbox.InRegion: "region", outbox.InCentral: "centre"}
+	description, licence := catalogue.TakeLicence(d.Description)
 	return portal.Entry{
-		Kind: portal.Added, ID: d.ID, Title: d.Title, Filename: d.Filename, Description: d.Description, Collection: d.Collection,
-		ContentType: d.ContentType, Bytes: d.Length, Held: d.Length, At: d.At, Stage: stage[d.State],
+		Kind: portal.Added, ID: d.ID, Title: d.Title, Filename: d.Filename, Description: description, Collection: d.Collection,
+		ContentType: d.ContentType, Licence: licence, Bytes: d.Length, Held: d.Length, At: d.At, Stage: stage[d.State],
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 	"preau/node/listen"
 	"preau/node/obs"
 	"preau/node/portal"
-	"preau/replication/outbox"
+	"preau/node/upload"
 )
 
 // opened is a box that is made and not run, with its door's handler.
@@ -139,10 +139,19 @@ func TestThePortalShowsWhatWasAdded(t *testing.T) {
 		t.Fatal("nothing can be added")
 	}
 	text := "C’était un matin d’automne."
-	d, err := box.Add(t.Context(), strings.NewReader(text), int64(len(text)), outbox.Words{Filename: "conte.txt", ContentType: "text/plain; charset=utf-8", Title: "Un conte d’été", Collection: "CM2/A"})
 	leave()
+	id, err := uploadTo{b.deposits}.Add(t.Context(), upload.Meta{
+		Filename: "conte.txt", ContentType: "text/plain; charset=utf-8", Title: "Un conte d’été", Description: "À lire à deux.", Collection: "CM2/A", Licence: "CC BY-NC-SA 4.0",
+	}, int64(len(text)), strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
+	}
+	d, err := box.Look(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := addedEntry(d); got.Licence != "CC BY-NC-SA 4.0" || got.Description != "À lire à deux." {
+		t.Errorf("it says %q, under the licence %q", got.Description, got.Licence)
 	}
 	until(t, func() bool {
 		_, body := askBox(t, b, "preau.local", "/")

@@ -57,7 +57,7 @@ func (s *staff) openTeaching() (t *teaching, err error) {
 		Lessons: t.store, Library: lessonLibrary{b}, Live: s.live, Token: s.auth.Token,
 		Who: func(r *http.Request) (teach.Person, bool) {
 			p, ok := s.auth.Who(r)
-			return teach.Person{Subject: p.Subject, Name: p.Name}, ok
+			return teach.Person{Subject: p.Subject, Name: p.Name, Admin: p.Has(auth.School)}, ok
 		},
 		Log: func(ctx context.Context, who teach.Person, action, what string) {
 			s.auth.Log(ctx, auth.Person{Subject: who.Subject, Name: who.Name, Roles: []auth.Role{auth.Teacher}}, action, what)

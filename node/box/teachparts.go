@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"preau/node/lesson"
 	"preau/node/portal"
 	"preau/node/portal/teach"
 	"preau/node/upload"
+	"preau/replication/catalogue"
 	"preau/replication/outbox"
 )
 
@@ -79,10 +79,7 @@ func (u uploadTo) Add(ctx context.Context, m upload.Meta, length int64, r io.Rea
 		return "", errStopping
 	}
 	defer leave()
-	words := outbox.Words{Filename: m.Filename, ContentType: m.ContentType, Title: m.Title, Description: m.Description, Collection: m.Collection}
-	if m.Licence != "" {
-		words.Description = strings.TrimSpace(words.Description + "\n" + m.Licence)
-	}
+	words := outbox.Words{Filename: m.Filename, ContentType: m.ContentType, Title: m.Title, Description: catalogue.WithLicence(m.Description, m.Licence), Collection: m.Collection}
 	d, err := u.deposits.keep(ctx, box, r, length, words)
 	switch {
 	case errors.Is(err, outbox.ErrFull), errors.Is(err, errTryAgain):

@@ -113,6 +113,7 @@ func (f *Follower) onChange(ctx context.Context, changes []catalogue.Record, upt
 		}
 	}
 	f.met.acted.Add(float64(len(changes)))
+	f.news.note(changes)
 	f.wake()
 }
 

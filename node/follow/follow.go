@@ -120,6 +120,7 @@ type Follower struct {
 	poke      chan struct{} // what is wanted may have changed
 	boxes     chan struct{} // which boxes the school has may have changed
 	added     bringing
+	news      news // of what is published
 
 	mu    sync.Mutex
 	known known

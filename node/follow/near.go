@@ -108,7 +108,11 @@ func (k *known) set(r catalogue.Record) error {
 // readNear brings into memory what the box has to know about and does not yet:
 // at the start, and for pins, subscriptions and hints that are new.
 func (f *Follower) readNear(ctx context.Context) error {
+	was, _, _ := f.index.state()
 	behind := f.index.catchUp(ctx, f.copy)
+	if now, _, _ := f.index.state(); now != was {
+		f.news.all()
+	}
 	f.mu.Lock()
 	unread := f.known.unread
 	f.known.unread = newInterest()

@@ -50,7 +50,7 @@ func itemOf(r catalogue.Resource, collection string) shelf.Item {
 	return shelf.Item{
 		ID: r.ID, Collection: collection, Title: r.Title, Filename: r.Filename, ContentType: r.ContentType,
 		Length: r.Length, SHA256: r.SHA256, Blocks: r.Blocks, List: r.Manifest, Listed: r.Listed,
-		Language: r.Language, Licence: r.Licence, ModTime: r.Modified, Expires: r.Expires,
+		Description: r.Description, Language: r.Language, Level: r.Level, Licence: r.Licence, ModTime: r.Modified, Expires: r.Expires,
 	}
 }
 

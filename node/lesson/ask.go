@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"preau/cache/upstream"
 )
 
 // Bounds of what is read of answers.
@@ -81,7 +83,10 @@ type question struct {
 	place    Place
 	from     int64 // the first byte that is wanted
 	tag      string
-	most     int64 // after so many bytes from the line it ends; 0: never
+	most     int64 // after so many bytes from the line, other than at pace, it ends; 0: never
+	pace     *upstream.Pace
+	before   int64 // what had come at that pace
+	every    bool  // most counts what comes at pace too
 	room     int64 // it may not be larger
 	document bool  // its beginning is wanted
 	came     func(n int64)
@@ -91,6 +96,7 @@ type question struct {
 func ask(ctx context.Context, box http.Handler, q question) (a *answer, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	ctx = upstream.WithPace(ctx, q.pace)
 	u := &url.URL{Scheme: "http", Host: q.place.Host, RawQuery: q.place.Query}
 	if u.Path, err = url.PathUnescape(q.place.Path); err != nil {
 		return nil, fmt.Errorf("ask for a link: %w", err)
@@ -214,9 +220,18 @@ func (s *sink) Write(p []byte) (int, error) {
 	case s.a.length < 0 && s.a.n > maxEndless:
 		s.cancel(errEndless)
 		return 0, errEndless
-	case s.q.most > 0 && s.a.line >= s.q.most && s.q.from+s.a.n != s.a.length:
+	case s.q.most > 0 && s.unpaced() >= s.q.most && s.q.from+s.a.n != s.a.length:
 		s.cancel(errBurst)
 		return 0, errBurst
 	}
 	return len(p), nil
+}
+
+// unpaced is how much came over the line, as far as is known, that no pace held
+// back: another box fetched it, or people were there first.
+func (s *sink) unpaced() int64 {
+	if s.q.every {
+		return s.a.line
+	}
+	return s.a.line - (s.q.pace.Taken() - s.q.before)
 }

@@ -8,8 +8,9 @@
 // looks again before the day. It asks the cache as a device does and adds no rule of
 // its own: what may not be kept for everybody is not kept for a lesson.
 //
-// What is fetched ahead yields to people: it keeps to the line's hours and rate and
-// stops while people talk over it. When something will be ready is told only where
+// What is fetched ahead yields to people: it keeps to the line's hours, comes at
+// its rate, byte by byte, and stops while people talk over it. What a pupil asks for
+// meanwhile comes as fast as it can. When something will be ready is told only where
 // it follows from what was measured.
 //
 // Lessons name no pupil, and who opens one is noted nowhere. The package shows
@@ -64,17 +65,24 @@ func (v Version) After(o Version) bool { return v.N > o.N || v.N == o.N && v.Box
 
 // Lesson is one lesson.
 type Lesson struct {
-	ID      string    `json:"id"`
-	Code    string    `json:"code"` // its short address
-	Title   string    `json:"title,omitempty"`
-	Class   string    `json:"class,omitempty"`
-	Date    time.Time `json:"date"` // when it must be ready
-	By      string    `json:"by,omitempty"`
-	Items   []Item    `json:"items,omitempty"`
-	Version Version   `json:"version"`
+	ID    string    `json:"id"`
+	Code  string    `json:"code"` // its short address
+	Title string    `json:"title,omitempty"`
+	Class string    `json:"class,omitempty"`
+	Date  time.Time `json:"date"` // when it must be ready
+	// By is who made it, and stays. Where it is not known, it is anybody's.
+	By      string  `json:"by,omitempty"`
+	Items   []Item  `json:"items,omitempty"`
+	Version Version `json:"version"`
 	// Deleted is all that is left of a lesson that was deleted, so that no other
 	// box brings it back.
 	Deleted bool `json:"deleted,omitempty"`
+}
+
+// MayChange reports whether somebody may change or delete the lesson: whoever made
+// it, and the school's admins.
+func (l Lesson) MayChange(subject string, admin bool) bool {
+	return admin || l.By == "" || l.By == subject
 }
 
 // Errors of lessons.

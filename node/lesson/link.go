@@ -56,7 +56,7 @@ type job struct {
 	all  int64 // bytes of all, as far as is known
 	rest bool  // something is to be brought later
 	out  outcome
-	last time.Time // when the line was asked for a burst last
+	last time.Time // when something came last that no pace held back
 }
 
 // link looks at a link or brings it.
@@ -295,11 +295,11 @@ func (j *job) turn(ctx context.Context) (int64, error) {
 		j.p.holding(j.it, hold)
 		rate := j.p.parts.Line.Rate()
 		if rested := rate <= 0 || j.last.IsZero() || time.Since(j.last) >= j.p.cfg.Apart; hold == "" && rested {
-			j.last = time.Now()
 			if rate <= 0 {
 				return 0, nil
 			}
-			// As much as the rate allows until the next burst may begin.
+			// What is not paced comes in bursts: as much as the rate allows until the
+			// next may begin.
 			return max(j.p.cfg.Burst, int64(float64(rate)*j.p.cfg.Apart.Seconds())), nil
 		}
 		select {
@@ -327,6 +327,9 @@ func (j *job) ask(ctx context.Context, q question) (*answer, error) {
 			j.progress(from + came)
 		}
 	}
+	began := time.Now()
+	q.pace = j.p.pace(q.place, j.mode)
+	q.every, q.before = j.mode == look, q.pace.Taken()
 	asked, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watched := make(chan struct{})
@@ -363,8 +366,15 @@ func (j *job) ask(ctx context.Context, q question) (*answer, error) {
 		if errors.Is(err, errBurst) && a.length >= 0 && j.out.bytes < j.done+a.length {
 			j.out.bytes = j.done + a.length
 		}
-		if j.mode == bring && a.line > 0 && ctx.Err() == nil {
-			if waited := j.p.parts.Line.WaitN(ctx, int(a.line)); waited != nil && err == nil {
+		if j.mode != bring {
+			return a, err
+		}
+		if err == nil {
+			j.p.brought(q.place)
+		}
+		if more := a.line - (q.pace.Taken() - q.before); more > 0 && ctx.Err() == nil {
+			j.last = began
+			if waited := j.p.parts.Line.WaitN(ctx, int(more)); waited != nil && err == nil {
 				err = waited
 			}
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"preau/cache/upstream"
 	"preau/node/watch"
 )
 
@@ -26,10 +27,11 @@ type Config struct {
 	Retry time.Duration
 	// Keep is how long after its time a lesson's things are kept.
 	Keep time.Duration
-	// Apart is what lies between two beginnings where a rate is kept. The cache
-	// finishes by itself what was asked for twice within a minute.
+	// Apart is what lies between two beginnings of what a rate is kept of and no
+	// pace holds back, as another box fetches it. The cache finishes by itself what
+	// was asked for twice within a minute.
 	Apart time.Duration
-	// Burst is the least that comes at a time where a rate is kept.
+	// Burst is the least of that which comes at a time.
 	Burst int64
 	// MaxHeight is the height of the picture that is kept of a video, if there is
 	// one that is not larger.
@@ -146,6 +148,7 @@ type Preparer struct {
 	hold    Reason // why nothing is fetched now
 	speed   float64
 	current Item
+	paces   map[string]*upstream.Pace // of places that are not here whole
 	bell    watch.Bell
 }
 
@@ -167,7 +170,7 @@ func NewPreparer(cfg Config, parts Parts, log *slog.Logger, reg prometheus.Regis
 	if parts.Lessons == nil || parts.Sites == nil || parts.Box == nil || parts.Line == nil {
 		return nil, errors.New("lesson: lessons, sites, box and line must be given")
 	}
-	p := &Preparer{cfg: cfg, parts: parts, log: log.With("part", "lesson"), works: map[Item]*work{}}
+	p := &Preparer{cfg: cfg, parts: parts, log: log.With("part", "lesson"), works: map[Item]*work{}, paces: map[string]*upstream.Pace{}}
 	var err error
 	p.met, err = newMetrics(reg, p)
 	return p, err
@@ -237,6 +240,9 @@ func (p *Preparer) plan(ctx context.Context, now time.Time) {
 		p.works[it].date = date
 	}
 	p.order = order
+	if dropped {
+		clear(p.paces) // whose they were is not known; what is under way keeps its own
+	}
 	if dropped || added {
 		p.bell.Tell()
 	}

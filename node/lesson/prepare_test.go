@@ -2,10 +2,12 @@ package lesson_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"preau/cache/upstream"
 	"preau/node/lesson"
 )
 
@@ -143,9 +145,61 @@ func TestOutsideTheHoursOnlyALookIsTaken(t *testing.T) {
 	})
 }
 
-func TestARateIsKeptByBursts(t *testing.T) {
+// begunAtPace is a lesson's large file of which 512 KiB have come, and no more may.
+func begunAtPace(t *testing.T) (*school, *lesson.Preparer, lesson.Lesson) {
+	t.Helper()
+	s := newSchool(t)
+	s.line.set(func() {
+		s.line.rate, s.line.most, s.line.more, s.line.over = 100_000, 512<<10, make(chan struct{}), make(chan struct{})
+	})
+	l := s.create(s.servers["plain"].URL + "/big")
+	p := s.prepares(nil)
+	select {
+	case <-s.line.over:
+	case <-time.After(time.Minute):
+		t.Fatalf("nothing comes at a pace: %+v", p.States(l))
+	}
+	s.line.set(func() {
+		if s.line.waited > s.line.most+256<<10 {
+			t.Errorf("%d bytes came at once", s.line.waited)
+		}
+	})
+	if st := p.States(l)[0]; st.Light == lesson.Ready || st.Have >= bigLength {
+		t.Errorf("it stands at %+v", st)
+	}
+	return s, p, l
+}
+
+func TestWhatIsFetchedAheadComesAtTheLinesRate(t *testing.T) {
+	t.Parallel()
+	s, p, l := begunAtPace(t)
+	close(s.line.more)
+	until(t, p, l, settled)
+	s.line.set(func() {
+		if s.line.waited < bigLength/2 || s.line.waited > bigLength+1<<20 {
+			t.Errorf("%d bytes were counted against the rate, of %d", s.line.waited, bigLength)
+		}
+	})
+}
+
+// A pupil who opens what is on its way for a lesson waits for no rate.
+func TestWhatAPupilAsksForIsFetchedAtOnce(t *testing.T) {
+	t.Parallel()
+	s, p, l := begunAtPace(t)
+	if status, body := s.device("/o/plain/big"); status != http.StatusOK || len(body) != bigLength {
+		t.Errorf("%d, %d bytes", status, len(body))
+	}
+	close(s.line.more) // only now could it have come for the lesson
+	until(t, p, l, settled)
+}
+
+// What another box fetches can't be held back here, so it is asked for in parts.
+func TestWhatNoPaceHoldsBackComesInBursts(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
+	s.box = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.front.Handler().ServeHTTP(w, r.WithContext(upstream.WithPace(r.Context(), nil)))
+	})
 	s.line.set(func() { s.line.rate = 1000 })
 	l := s.create(s.servers["plain"].URL + "/big")
 	p := s.prepares(func(c *lesson.Config) { c.Burst, c.Apart = 1<<20, 10*time.Millisecond })

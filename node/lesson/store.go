@@ -135,7 +135,7 @@ func (s *Store) Update(l Lesson, seen Version) (Lesson, error) {
 	case old.Version != seen:
 		return old, fmt.Errorf("%w: %q", ErrChanged, l.ID)
 	}
-	l.Code, l.Deleted = old.Code, false
+	l.Code, l.By, l.Deleted = old.Code, old.By, false
 	l.Version = Version{old.Version.N + 1, s.box}
 	return s.put(l)
 }

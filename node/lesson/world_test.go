@@ -36,6 +36,7 @@ type school struct {
 	store   *lesson.Store
 	line    *line
 	pins    *pins
+	box     http.Handler // of the preparer; nil: the front's
 }
 
 // tube is a PeerTube whose public interface tells of its videos.
@@ -200,7 +201,10 @@ func (s *school) prepares(change func(*lesson.Config)) *lesson.Preparer {
 	if change != nil {
 		change(&cfg)
 	}
-	p, err := lesson.NewPreparer(cfg, lesson.Parts{Lessons: s.store, Sites: s.sites, Box: s.front.Handler(), Line: s.line, Pins: s.pins, Shelf: &catalogue{}, Deposits: depot{}}, quiet, prometheus.NewRegistry())
+	if s.box == nil {
+		s.box = s.front.Handler()
+	}
+	p, err := lesson.NewPreparer(cfg, lesson.Parts{Lessons: s.store, Sites: s.sites, Box: s.box, Line: s.line, Pins: s.pins, Shelf: &catalogue{}, Deposits: depot{}}, quiet, prometheus.NewRegistry())
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -272,14 +276,28 @@ type line struct {
 	talking bool
 	rate    int64
 	waited  int64
+	most    int64 // more does not come before more is closed; 0: all does
+	more    chan struct{}
+	full    sync.Once
+	over    chan struct{} // closed once more than most has come
 	state   func(site string) bool
 }
 
 func (l *line) WaitN(ctx context.Context, n int) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.waited += int64(n)
-	return ctx.Err()
+	over := l.most > 0 && l.waited > l.most
+	l.mu.Unlock()
+	if !over {
+		return ctx.Err()
+	}
+	l.full.Do(func() { close(l.over) })
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.more:
+		return nil
+	}
 }
 
 func (l *line) Rate() int64 { l.mu.Lock(); defer l.mu.Unlock(); return l.rate }

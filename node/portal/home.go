@@ -57,7 +57,7 @@ func (p *Portal) home(w http.ResponseWriter, r *http.Request) {
 		say, v := sayings.In(lang), p.library.now()
 		body := homeBody{
 			Yard: assets.Asset("yard.svg"), Line: p.lineNow(lang), Codes: p.parts.Lessons != nil, Total: v.total, Here: v.here, LeftOut: v.more,
-			Recent: rowsOf(v.recent[:min(homeRecent, len(v.recent))], lang),
+			Recent: p.reachNow().rows(v.recent[:min(homeRecent, len(v.recent))], lang),
 		}
 		for i, c := range v.collections {
 			if i == homeCollections {

@@ -1,12 +1,10 @@
 package portal
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,10 +16,12 @@ import (
 // How often a source is asked that does not tell when it changes: often, but for
 // no more than a fiftieth of the time.
 const (
-	askEvery   = 15 * time.Second
-	askShare   = 50
-	settle     = 200 * time.Millisecond // what changes once changes again
-	mostRecent = 60
+	askEvery = 15 * time.Second
+	askShare = 50
+	settle   = 200 * time.Millisecond // what changes once changes again
+	// settleShare keeps changes that never end to a fifth of the time.
+	settleShare = 4
+	mostRecent  = 60
 )
 
 type thing struct {
@@ -34,6 +34,8 @@ type library struct {
 	most  map[Kind]int
 	index *find.Index
 	view  atomic.Pointer[shelves]
+
+	ordering sync.Mutex // held while a view is made; taken before mu
 
 	mu     sync.Mutex
 	things map[thing]*Entry // entries are never changed
@@ -103,18 +105,23 @@ func (l *library) run(ctx context.Context, log *slog.Logger, sources map[Kind]So
 	return nil
 }
 
-// follow reads one source again and again.
+// follow reads one source again and again: what it says has changed, and all of it
+// now and then, since not everything is told.
 func (l *library) follow(ctx context.Context, log *slog.Logger, kind Kind, s Source, first func() (last bool)) {
+	said, begun, whole := false, false, true
 	var changed <-chan struct{}
-	if w, ok := s.(Watcher); ok {
-		var stop func()
-		changed, stop = w.Watch()
-		defer stop()
-	}
-	said, begun := false, false
+	stop := func() {}
+	defer func() { stop() }()
+	var mark uint64
+	every := time.NewTimer(askEvery)
+	defer every.Stop()
 	for {
+		if w, ok := s.(Watcher); ok && changed == nil {
+			stop()
+			changed, stop = w.Watch()
+		}
 		start := time.Now()
-		err := l.read(ctx, kind, s)
+		err := l.catchUp(ctx, kind, s, &mark, &whole)
 		took := time.Since(start)
 		switch {
 		case ctx.Err() != nil:
@@ -129,23 +136,93 @@ func (l *library) follow(ctx context.Context, log *slog.Logger, kind Kind, s Sou
 				l.arrange(true)
 			}
 		}
-		timer := time.NewTimer(max(askEvery, askShare*took))
+		if whole || err != nil { // else the time of the next reading stands
+			every.Reset(max(askEvery, askShare*took))
+		}
+		whole = false
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-every.C:
+			whole = true
 		case <-changed:
-			timer.Stop()
-			timer.Reset(max(settle, took))
+			pause := time.NewTimer(max(settle, settleShare*took))
 			select {
 			case <-ctx.Done():
-				timer.Stop()
+				pause.Stop()
 				return
-			case <-timer.C:
+			case <-pause.C:
 			}
 		}
 	}
+}
+
+// catchUp reads what has changed since mark, or all there is; whole tells which, if
+// it was not to be all anyway.
+func (l *library) catchUp(ctx context.Context, kind Kind, s Source, mark *uint64, whole *bool) error {
+	t, ok := s.(Teller)
+	if !ok {
+		*whole = true
+		return l.read(ctx, kind, s)
+	}
+	was := *mark
+	ids, now, known := t.Since(was) // before anything is read: what changes then is told again
+	if *whole || !known {
+		*whole = true
+		if err := l.read(ctx, kind, s); err != nil {
+			*mark = 0
+			return err
+		}
+		*mark = now
+		return nil
+	}
+	if err := l.look(ctx, kind, s, ids); err != nil {
+		return err // they are looked at again
+	}
+	*mark = now
+	return nil
+}
+
+// look takes in how some of a source's things are now.
+func (l *library) look(ctx context.Context, kind Kind, s Source, ids []string) error {
+	changed, over := false, false
+	var gone []string
+	for _, id := range ids {
+		e, err := s.Look(ctx, Entry{Kind: kind, ID: id})
+		switch {
+		case errors.Is(err, ErrNone), errors.Is(err, ErrGone):
+			gone = append(gone, id)
+			continue
+		case err != nil:
+			return err
+		}
+		e.Kind = kind
+		done, err := l.put(e)
+		over = over || errors.Is(err, find.ErrFull)
+		changed = changed || done
+	}
+	l.mu.Lock()
+	for _, id := range gone {
+		changed = l.remove(thing{kind, id}) || changed
+	}
+	changed = changed || over && !l.over[kind]
+	l.over[kind] = l.over[kind] || over
+	l.mu.Unlock()
+	if changed {
+		l.arrange(false)
+	}
+	return nil
+}
+
+// remove takes one thing out, if it is there. l.mu is held.
+func (l *library) remove(t thing) bool {
+	if _, there := l.things[t]; !there {
+		return false
+	}
+	delete(l.things, t)
+	l.count[t.kind]--
+	l.index.Remove(string(t.kind), t.id)
+	return true
 }
 
 // read takes a source's entries in, and what it has no more out. If the source
@@ -179,10 +256,7 @@ func (l *library) read(ctx context.Context, kind Kind, s Source) error {
 	l.mu.Lock()
 	for t := range maps.Clone(l.things) {
 		if t.kind == kind && !seen[t.id] {
-			delete(l.things, t)
-			l.count[kind]--
-			l.index.Remove(string(kind), t.id)
-			changed = true
+			changed = l.remove(t) || changed
 		}
 	}
 	changed = changed || l.over[kind] != over
@@ -206,10 +280,13 @@ func (l *library) put(e Entry) (changed bool, err error) {
 	if old == nil && l.count[e.Kind] >= l.most[e.Kind] {
 		return false, find.ErrFull
 	}
-	if (old == nil || words(*old) != words(e)) && !strings.HasSuffix(e.Filename, captionsEnd) {
-		if err := l.index.Add(words(e)); err != nil {
+	if doc := words(e); (old == nil || words(*old) != doc) && !strings.HasSuffix(e.Filename, captionsEnd) {
+		doc.Here = e.Whole()
+		if err := l.index.Add(doc); err != nil {
 			return false, err
 		}
+	} else if old != nil && old.Whole() != e.Whole() {
+		l.index.Mark(string(e.Kind), e.ID, e.Whole())
 	}
 	if old == nil {
 		l.count[e.Kind]++
@@ -222,110 +299,6 @@ func (l *library) put(e Entry) (changed bool, err error) {
 func words(e Entry) find.Doc {
 	return find.Doc{
 		ID: e.ID, Kind: string(e.Kind), Title: e.Title, Filename: e.Filename, Description: e.Description,
-		Collection: e.Collection, Language: e.Language, At: e.At,
+		Collection: e.Collection, Level: e.Level, Language: e.Language, At: e.At,
 	}
-}
-
-// arrange puts the library in order anew.
-func (l *library) arrange(read bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	v := &shelves{byName: map[string]*collection{}, read: read || l.view.Load().read}
-	all := make([]*Entry, 0, len(l.things))
-	for _, e := range l.things {
-		c := v.byName[e.Collection]
-		if c == nil {
-			c = &collection{Name: e.Collection}
-			v.byName[e.Collection] = c
-			v.collections = append(v.collections, c)
-		}
-		if strings.HasSuffix(e.Filename, captionsEnd) {
-			c.captions = append(c.captions, e)
-			continue
-		}
-		all = append(all, e)
-		c.Entries = append(c.Entries, e)
-		c.Bytes += e.Bytes
-		if e.Whole() {
-			c.Here++
-			v.here++
-		}
-	}
-	for _, over := range l.over {
-		v.more = v.more || over
-	}
-	for _, c := range v.collections {
-		inOrder(c.Entries)
-		inOrder(c.captions)
-	}
-	v.collections = slices.DeleteFunc(v.collections, func(c *collection) bool { return len(c.Entries) == 0 })
-	slices.SortFunc(v.collections, func(a, b *collection) int {
-		// What belongs nowhere comes last.
-		return cmp.Or(cmp.Compare(btoi(a.Name == ""), btoi(b.Name == "")), natural(find.Plain(a.Name), find.Plain(b.Name)), cmp.Compare(a.Name, b.Name))
-	})
-	v.total = len(all)
-	slices.SortFunc(all, func(a, b *Entry) int { return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.ID, b.ID)) })
-	v.recent = slices.Clone(all[:min(mostRecent, len(all))])
-	l.view.Store(v)
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// inOrder sorts entries as people look for them: by name, chapter 2 before
-// chapter 10.
-func inOrder(entries []*Entry) {
-	type named struct {
-		plain string
-		e     *Entry
-	}
-	all := make([]named, len(entries))
-	for i, e := range entries {
-		all[i] = named{find.Plain(e.Name()), e}
-	}
-	slices.SortFunc(all, func(a, b named) int {
-		return cmp.Or(natural(a.plain, b.plain), cmp.Compare(a.e.ID, b.e.ID))
-	})
-	for i := range all {
-		entries[i] = all[i].e
-	}
-}
-
-// natural compares texts, with numbers in them by what they are worth.
-func natural(a, b string) int {
-	for a != "" && b != "" {
-		na, nb := digits(a), digits(b)
-		if na > 0 && nb > 0 {
-			x, y := trimZeros(a[:na]), trimZeros(b[:nb])
-			if c := cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)); c != 0 {
-				return c
-			}
-			a, b = a[na:], b[nb:]
-			continue
-		}
-		if a[0] != b[0] {
-			return cmp.Compare(a[0], b[0])
-		}
-		a, b = a[1:], b[1:]
-	}
-	return cmp.Compare(len(a), len(b))
-}
-
-func digits(s string) int {
-	n := 0
-	for n < len(s) && '0' <= s[n] && s[n] <= '9' {
-		n++
-	}
-	return n
-}
-
-func trimZeros(s string) string {
-	for len(s) > 1 && s[0] == '0' {
-		s = s[1:]
-	}
-	return s
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"preau/cache/page"
+	"preau/node/portal/find"
 	"preau/node/portal/look"
 )
 
@@ -31,7 +32,27 @@ type row struct {
 	Where          string // its collection, where the list is not of one
 }
 
-func rowOf(e *Entry, lang page.Lang) row {
+// reach says of each kind of things whether what is not here could be fetched now.
+type reach map[Kind]bool
+
+// reachNow is asked once for a page.
+func (p *Portal) reachNow() reach {
+	line := true
+	if p.parts.Line != nil {
+		if s := p.parts.Line.Line(); s.Known && !s.Up {
+			line = false
+		}
+	}
+	out := reach{Published: line, Added: line}
+	for kind, s := range map[Kind]Source{Published: p.parts.Published, Added: p.parts.Added} {
+		if r, ok := s.(Reacher); ok {
+			out[kind] = r.Reach()
+		}
+	}
+	return out
+}
+
+func (can reach) row(e *Entry, lang page.Lang) row {
 	say := sayings.In(lang)
 	out := row{Entry: e, Mark: "away", MarkText: say.Away, Where: e.Collection}
 	switch {
@@ -39,14 +60,16 @@ func rowOf(e *Entry, lang page.Lang) row {
 		out.Mark, out.MarkText = "here", say.Whole
 	case e.Held > 0:
 		out.Mark, out.MarkText = "part", say.Partly
+	case can[e.Kind]:
+		out.MarkText = say.OnRequest
 	}
 	return out
 }
 
-func rowsOf(entries []*Entry, lang page.Lang) []row {
+func (can reach) rows(entries []*Entry, lang page.Lang) []row {
 	out := make([]row, len(entries))
 	for i, e := range entries {
-		out[i] = rowOf(e, lang)
+		out[i] = can.row(e, lang)
 	}
 	return out
 }
@@ -112,10 +135,9 @@ func (p *Portal) collection(w http.ResponseWriter, r *http.Request) {
 		}
 		b := body{Text: count(len(c.Entries), say), Bytes: c.Bytes, Pages: pagerOf(r, "/c/"+segment(name), len(c.Entries), pageLength, say)}
 		b.Here = hereOf(c, say)
-		for _, e := range c.Entries[b.Pages.from:b.Pages.to] {
-			one := rowOf(e, lang)
-			one.Where = ""
-			b.Rows = append(b.Rows, one)
+		b.Rows = p.reachNow().rows(c.Entries[b.Pages.from:b.Pages.to], lang)
+		for i := range b.Rows {
+			b.Rows[i].Where = ""
 		}
 		if name == "" {
 			name = say.NoCollection
@@ -134,31 +156,36 @@ func (p *Portal) find(w http.ResponseWriter, r *http.Request) {
 			Rows    []row
 			Text    string
 			Only    string // how many are shown, if not all
+			Later   []row  // what can't be fetched now
+			Later1  string // how many those are
 			Cards   []card
 			LeftOut bool
 		}
 		b := body{Query: queryOf(r), LeftOut: v.more}
 		if b.Query != "" {
 			b.Asked = true
-			hits, total := p.library.index.Search(b.Query, pageLength)
-			for _, h := range hits {
-				if e, ok := p.library.get(Kind(h.Kind), h.ID); ok {
-					b.Rows = append(b.Rows, rowOf(e, lang))
-				}
-			}
+			f := p.search(b.Query, lang)
+			b.Rows, b.Later = f.now, f.later
 			switch {
-			case len(b.Rows) == 0:
+			case f.total == 0:
 				b.Text = fmt.Sprintf(say.Nothing, b.Query)
-			case total == 1:
+			case f.total == 1:
 				b.Text = fmt.Sprintf(say.FoundOne, b.Query)
 			default:
-				b.Text = fmt.Sprintf(say.Found, total, b.Query)
+				b.Text = fmt.Sprintf(say.Found, f.total, b.Query)
 			}
-			if total > len(hits) {
-				b.Only = fmt.Sprintf(say.FoundFirst, len(hits))
+			if f.total-f.totalLater > len(b.Rows) {
+				b.Only = fmt.Sprintf(say.FoundFirst, len(b.Rows))
+			}
+			switch f.totalLater {
+			case 0:
+			case 1:
+				b.Later1 = say.LaterOne
+			default:
+				b.Later1 = fmt.Sprintf(say.LaterMany, f.totalLater)
 			}
 		}
-		if len(b.Rows) == 0 {
+		if len(b.Rows)+len(b.Later) == 0 {
 			for _, c := range v.collections[:min(homeCollections, len(v.collections))] {
 				b.Cards = append(b.Cards, cardOf(c, say))
 			}
@@ -169,6 +196,35 @@ func (p *Portal) find(w http.ResponseWriter, r *http.Request) {
 		}
 		return out
 	})
+}
+
+// found is what a search comes to: what can be opened now, and while what is
+// published can't be fetched, what can't.
+type found struct {
+	now, later        []row
+	total, totalLater int
+}
+
+func (p *Portal) search(query string, lang page.Lang) (out found) {
+	can := p.reachNow()
+	take := func(which find.Among) (rows []row, total int) {
+		hits, total := p.library.index.SearchAmong(which, query, pageLength)
+		for _, h := range hits {
+			if e, ok := p.library.get(Kind(h.Kind), h.ID); ok {
+				rows = append(rows, can.row(e, lang))
+			}
+		}
+		return rows, total
+	}
+	if can[Published] {
+		out.now, out.total = take(find.All)
+		return out
+	}
+	here := 0
+	out.now, here = take(find.Here)
+	out.later, out.totalLater = take(find.Away)
+	out.total = here + out.totalLater
+	return out
 }
 
 // queryOf is what is looked for, bounded.

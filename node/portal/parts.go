@@ -39,6 +39,7 @@ type Entry struct {
 	Collection  string // as people call it
 	ContentType string
 	Language    string // as in Content-Language
+	Level       string // for whom it is, in a word: CM2
 	Licence     string
 	Bytes       int64
 	Held        int64 // of them, on this box
@@ -75,6 +76,22 @@ func (e Entry) Class() string { return e.Sort().Class() }
 // Icon is the name of its icon.
 func (e Entry) Icon() string { return e.Sort().Icon() }
 
+// briefly bounds what a list says of one thing, in characters.
+const briefly = 160
+
+// Brief is the beginning of its description.
+func (e Entry) Brief() string {
+	runes := []rune(strings.Join(strings.Fields(e.Description), " "))
+	if len(runes) <= briefly {
+		return string(runes)
+	}
+	short := string(runes[:briefly])
+	if i := strings.LastIndexByte(short, ' '); i > 0 {
+		short = short[:i]
+	}
+	return short + "…"
+}
+
 // Lang is the language of its words where it says just one.
 func (e Entry) Lang() string {
 	if strings.ContainsAny(e.Language, ", ") || e.Language == "" {
@@ -103,10 +120,23 @@ type Source interface {
 }
 
 // Watcher is a Source that tells when something may have changed. The others
-// are asked now and then.
+// are asked now and then, as one is whose Watch gives no channel.
 type Watcher interface {
 	Watch() (changed <-chan struct{}, stop func())
 }
+
+// Teller is a Watcher that tells what has changed too, so that nothing else need
+// be read again. Its Look gives all that List does.
+type Teller interface {
+	Watcher
+	// Since returns the ids of what may have changed after a mark that it gave, and
+	// the mark of now. Where known is false anything may have, as since 0.
+	Since(mark uint64) (ids []string, now uint64, known bool)
+}
+
+// Reacher is a Source that knows whether what is not on this box could be fetched
+// now. Of the others it depends on the line.
+type Reacher interface{ Reach() bool }
 
 // Lessons is what teachers have prepared. Its methods may be called concurrently,
 // for each page: they have to be quick.

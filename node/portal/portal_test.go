@@ -84,7 +84,7 @@ func TestWhatPagesSay(t *testing.T) {
 		{"/", 200, []string{"<h1>Bonjour !</h1>", "Les volcans", "6e B", "Mathématiques", "Photo de la sortie au jardin", `href="/o/blog/"`, "La ligne fonctionne.", "Autres documents"}, []string{".vtt"}},
 		{"/en/", 200, []string{"<h1>Hello!</h1>", "The line works.", `href="/en/l/KMRTA"`, `href="/en/c/Math%C3%A9matiques"`, `action="/en/find"`}, []string{`href="/c/`, "Bonjour"}},
 		{"/c/", 200, []string{"Classe de 6e B", "Tout hors ligne", "2 documents"}, nil},
-		{"/c/Math%C3%A9matiques", 200, []string{"<h1>Mathématiques</h1>", "7 documents", "Disponible hors ligne", "Pas encore ici"}, nil},
+		{"/c/Math%C3%A9matiques", 200, []string{"<h1>Mathématiques</h1>", "7 documents", "Disponible hors ligne", "Arrive à la demande"}, nil},
 		{"/c/-", 200, []string{"<h1>Autres documents</h1>", "Charte du numérique"}, nil},
 		{"/c/none", 404, []string{"<h1>Cette page n’existe pas ici</h1>"}, nil},
 		{"/find?q=L%27EAU+cycle", 200, []string{"1 résultat pour « L&#39;EAU cycle »", "Le cycle de l’eau"}, nil},
@@ -103,9 +103,9 @@ func TestWhatPagesSay(t *testing.T) {
 		{"/see/x/res-000", 404, nil, nil},
 		{"/l/KMRTA", 200, []string{"<h1>Les volcans</h1>", `class="light arriving"`, "En route", "prêt vers 09:40", "en direct", `href="https://radio.example/direct" rel="noreferrer"`, `href="/see/o/tube/static/streaming-playlists/hls/film/master.m3u8?lesson=KMRTA"`, `href="/o/blog/volcans/"`}, nil},
 		{"/l/kmrta", 200, []string{"<h1>Les volcans</h1>"}, nil},
-		{"/l/QQQQQ", 404, []string{"Aucune leçon ne porte ce code", `value="QQQQQ"`}, nil},
-		{"/l/", 200, []string{"Code de la leçon"}, []string{"Aucune leçon"}},
-		{"/see/o/tube/static/streaming-playlists/hls/film/master.m3u8?lesson=KMRTA&token=1", 200, []string{`data-stream="/o/tube/static/streaming-playlists/hls/film/master.m3u8?token=1"`, "hls.light.min."}, nil},
+		{"/l/QQQQQ", 404, []string{"Aucun cours ne porte ce code", `value="QQQQQ"`}, nil},
+		{"/l/", 200, []string{"Code du cours"}, []string{"Aucun cours"}},
+		{"/see/o/tube/static/streaming-playlists/hls/film/master.m3u8?lesson=KMRTA&token=1", 200, []string{`data-stream="/o/tube/static/streaming-playlists/hls/film/master.m3u8?token=1"`, "hls.min."}, nil},
 		{"/see/o/tube/static/streaming-playlists/hls/film/master.m3u8?lesson=KMRTA", 200, []string{"<h1>Film : l’éruption de 2021</h1>"}, nil},
 		{"/see/o/tube/film.mp4", 404, nil, nil},
 		{"/sites", 200, []string{"blog", `href="/o/blog/volcans/"`, "Rien de ce site"}, nil},
@@ -203,6 +203,57 @@ func TestTheLibraryFollowsWhatThereIs(t *testing.T) {
 		t.Errorf("the page on what was taken away: %d", resp.StatusCode)
 	}
 	portaltest.Until(t, func() bool { return !finds("girafe") })
+}
+
+// What the region has changed is looked at by itself: nobody lists a million things
+// anew for one.
+func TestTheCatalogueIsFollowedOneByOne(t *testing.T) {
+	w := portaltest.New(false)
+	p := open(t, w)
+	find := func(q string) string {
+		return read(t, get(t, p, "/find?q="+url.QueryEscape(q)+"&fresh="+time.Now().Format("150405.000000")))
+	}
+	lists := w.Lists()
+	w.Add(portal.Entry{
+		Kind: portal.Published, ID: "res-new", Title: "Le tapir", Filename: "t-01.pdf", Description: "Un mammifère d’Amérique, à l’étude en forêt.", Level: "CE2",
+		ContentType: "application/pdf", Bytes: 10_000, At: time.Now(),
+	})
+	portaltest.Until(t, func() bool { return strings.Contains(find("mammifere etude CE2"), "Le tapir") })
+	if body := find("tapir"); !strings.Contains(body, "Arrive à la demande") || !strings.Contains(body, "<span>CE2</span>") {
+		t.Error("it is not said that it can be had, or for whom it is")
+	}
+	if body := read(t, get(t, p, "/see/r/res-new")); !strings.Contains(body, "<dt>Niveau</dt><dd>CE2</dd>") {
+		t.Error("its page does not say for whom it is")
+	}
+	w.Fetched(portal.Published, "res-new")
+	portaltest.Until(t, func() bool { return strings.Contains(find("tapir"), "Disponible hors ligne") })
+	w.Remove(portal.Published, "res-new")
+	portaltest.Until(t, func() bool { return strings.Contains(find("tapir"), "Rien ne correspond") })
+	if got := w.Lists(); got != lists {
+		t.Errorf("all there is was listed %d times more", got-lists)
+	}
+}
+
+// What can't be fetched is not offered as if it could; what is here comes first.
+func TestWhileTheRegionIsAwayWhatIsHereComesFirst(t *testing.T) {
+	w := portaltest.New(false)
+	p := open(t, w)
+	up := parse(t, read(t, get(t, p, "/find?q=calcul+mental")))
+	w.Leave()
+	body := read(t, get(t, p, "/find?q=calcul+mental&x"))
+	now, later, parted := strings.Cut(body, "quand l’académie sera de nouveau joignable")
+	if !parted || strings.Contains(body, "Arrive à la demande") || !strings.Contains(body, "3 résultats") {
+		t.Errorf("what can't be had is not told apart: %s", body)
+	}
+	if strings.Contains(now, "Pas encore ici") || strings.Contains(later, "Disponible hors ligne") || up.count["ul.items>li"] != 3 {
+		t.Error("what is here and what is not are mixed")
+	}
+	if body := read(t, get(t, p, "/en/see/r/res-018")); !strings.Contains(body, "it will open when the line is back") {
+		t.Error("the page of a thing that can't be had does not say so")
+	}
+	if body := read(t, get(t, p, "/find?q=jahreszeiten&x")); !strings.Contains(body, "<details open>") || strings.Contains(body, "Vérifiez l’orthographe") {
+		t.Error("the only thing that is found is hidden")
+	}
 }
 
 func TestASourceThatFailsTakesNothingAway(t *testing.T) {

@@ -76,14 +76,15 @@ func (p *Portal) see(w http.ResponseWriter, r *http.Request) {
 	p.answer(w, r, "see", seePage, func(context.Context) look.Page {
 		lang := look.Lang(r)
 		say := sayings.In(lang)
-		b := seeBody{row: rowOf(&e, lang), CPath: "/c/" + segment(e.Collection)}
+		can := p.reachNow()
+		b := seeBody{row: can.row(&e, lang), CPath: "/c/" + segment(e.Collection)}
 		p.preview(r, &b)
 		b.Tongue = cmp.Or(say.Languages[mainTag(e.Language)], e.Language)
 		b.StageIn = say.Stages[e.Stage]
-		b.Long, b.Down = p.canBeHad(&e, lang)
+		b.Long, b.Down = can.inWords(&e, lang)
 		name := cmp.Or(e.Collection, say.NoCollection)
 		if c := p.library.now().byName[e.Collection]; c != nil {
-			b.Others = rowsOf(beside(c, &e), lang)
+			b.Others = can.rows(beside(c, &e), lang)
 			for i := range b.Others {
 				b.Others[i].Where = ""
 			}
@@ -95,18 +96,15 @@ func (p *Portal) see(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// canBeHad says in a sentence whether a thing can be opened now.
-func (p *Portal) canBeHad(e *Entry, lang page.Lang) (text string, down bool) {
+// inWords says in a sentence whether a thing can be opened now.
+func (can reach) inWords(e *Entry, lang page.Lang) (text string, down bool) {
 	say := sayings.In(lang)
-	if e.Whole() {
+	switch {
+	case e.Whole():
 		return say.WholeLong, false
-	}
-	if p.parts.Line != nil {
-		if s := p.parts.Line.Line(); s.Known && !s.Up {
-			return say.AwayDown, true
-		}
-	}
-	if e.Held > 0 {
+	case !can[e.Kind]:
+		return say.AwayDown, true
+	case e.Held > 0:
 		return say.PartlyLong, false
 	}
 	return say.AwayLong, false
@@ -204,7 +202,9 @@ func (p *Portal) seeStream(w http.ResponseWriter, r *http.Request) {
 	p.answer(w, r, "see", streamPage, func(context.Context) look.Page {
 		return look.Page{
 			Title: title, Crumbs: crumbs, Streams: true, Words: say,
-			Scripts: []string{assets.Asset("hls.light.min.js"), assets.Asset("play.js")},
+			// The whole of it, on this page alone: what its light build lacks is sound
+			// that comes apart from the picture, and captions.
+			Scripts: []string{assets.Asset("hls.min.js"), assets.Asset("play.js")},
 			Body:    struct{ Stream, Back string }{at, back},
 		}
 	})

@@ -15,16 +15,17 @@ type saying struct {
 	Today, NoLesson, NoLessonHint, Code, CodeHint, Open    string
 	Collection, NoCollection, Lately, Shelves, MoreLately  string
 	EmptyTitle, EmptyHint, Reading                         string
-	Whole, Partly, Away                                    string
+	Whole, Partly, Away, OnRequest                         string
 	WholeLong, PartlyLong, AwayLong, AwayDown              string
 	One, Many, HereOf, HereAll                             string // with places for numbers
 	LeftOut                                                string
 	// The search.
 	Found, FoundOne, FoundFirst, Nothing, NothingHint, AskHint, FoundTitle string
+	LaterOne, LaterMany                                                    string // what can't be fetched now
 	// One thing.
-	Download, OpenIt, About, Type, Size, Language, Licence, AddedOn, PublishedOn, In, Stage, Origin string
-	FromRegion, FromSchool, Preview, Others, BigPicture, Beginning, PDFHint, Sorry, Captions        string
-	Stages                                                                                          map[string]string
+	Download, OpenIt, About, Type, Size, Language, Licence, Level, AddedOn, PublishedOn, In, Stage, Origin string
+	FromRegion, FromSchool, Preview, Others, BigPicture, Beginning, PDFHint, Sorry, Captions               string
+	Stages                                                                                                 map[string]string
 	// Lessons.
 	Lesson, For, Items, NoItems, Lights, ReadyAll, ReadySome, QR, QRHint, CodeTitle, CodeLabel, CodeGo, CodeWrong string
 	LightNames                                                                                                    map[Light]string
@@ -44,24 +45,25 @@ var sayings = page.Both[saying]{
 		LineDownAt:  "La ligne est coupée depuis %s : tout ce qui porte la marque verte s’ouvre quand même.",
 		LineDownDay: "La ligne est coupée depuis le %s : tout ce qui porte la marque verte s’ouvre quand même.",
 		LineUnknown: "On ne sait pas encore si la ligne fonctionne.",
-		Today:       "Aujourd’hui en classe", NoLesson: "Aucune leçon n’est prévue aujourd’hui.",
-		NoLessonHint: "Un professeur vous a donné un code ?", Code: "Entrer le code", CodeHint: "Un code de leçon ?", Open: "Ouvrir",
+		Today:       "Aujourd’hui en classe", NoLesson: "Aucun cours n’est prévu aujourd’hui.",
+		NoLessonHint: "Un professeur vous a donné un code ?", Code: "Entrer le code", CodeHint: "Un code de cours ?", Open: "Ouvrir",
 		Collection: "Collection", NoCollection: "Autres documents", Lately: "Arrivé récemment", Shelves: "Collections", MoreLately: "Tout voir",
 		EmptyTitle: "La boîte est encore vide", EmptyHint: "Les documents arrivent dès que l’académie ou un professeur en ajoute. Revenez dans un moment.", Reading: "La boîte vient de démarrer et range ses étagères. Rechargez la page dans un instant.",
-		Whole: "Disponible hors ligne", Partly: "En partie hors ligne", Away: "Pas encore ici",
+		Whole: "Disponible hors ligne", Partly: "En partie hors ligne", Away: "Pas encore ici", OnRequest: "Arrive à la demande",
 		WholeLong: "Disponible même sans internet.", PartlyLong: "Une partie est déjà sur la boîte ; le reste arrive par la ligne à l’ouverture.", AwayLong: "La boîte va le chercher quand on l’ouvre ; ensuite il y reste.",
 		AwayDown: "Ce document n’est pas encore sur la boîte et la ligne est coupée : il pourra s’ouvrir quand elle reviendra.",
 		One:      "1 document", Many: "%d documents", HereOf: "%d hors ligne", HereAll: "Tout hors ligne",
 		LeftOut: "Il y a plus de documents que ces pages n’en montrent : les premiers seulement sont ici. Les autres restent dans la liste complète.",
 		Found:   "%d résultats pour « %s »", FoundOne: "1 résultat pour « %s »", FoundFirst: "Voici les %d premiers.", Nothing: "Rien ne correspond à « %s »",
 		NothingHint: "Vérifiez l’orthographe, essayez avec moins de mots, ou parcourez les collections.", AskHint: "Écrivez un ou plusieurs mots. Les accents et les majuscules ne comptent pas.", FoundTitle: "Recherche",
-		Download: "Télécharger", OpenIt: "Ouvrir", About: "À propos", Type: "Nature", Size: "Taille", Language: "Langue", Licence: "Licence", AddedOn: "Ajouté le", PublishedOn: "Publié le", In: "Collection", Stage: "Où il est gardé", Origin: "Origine",
+		LaterOne: "1 autre, quand l’académie sera de nouveau joignable", LaterMany: "%d autres, quand l’académie sera de nouveau joignable",
+		Download: "Télécharger", OpenIt: "Ouvrir", About: "À propos", Type: "Nature", Size: "Taille", Language: "Langue", Licence: "Licence", Level: "Niveau", AddedOn: "Ajouté le", PublishedOn: "Publié le", In: "Collection", Stage: "Où il est gardé", Origin: "Origine",
 		FromRegion: "Académie", FromSchool: "Ajouté dans l’école", Preview: "Aperçu", Others: "Dans la même collection", BigPicture: "Cette image est grande : elle ne s’affiche que si on l’ouvre.", Beginning: "Le début seulement : ouvrez le document pour lire la suite.",
 		PDFHint: "Le document s’ouvre dans le lecteur de l’appareil.", Sorry: "Cette vidéo ne peut pas être lue ici maintenant. Réessayez plus tard, ou ouvrez-la sur un autre appareil.", Captions: "Sous-titres",
 		Stages: map[string]string{"box": "sur la boîte de l’école", "region": "à l’académie", "centre": "en sûreté au centre"},
-		Lesson: "Leçon", For: "Pour", Items: "Documents de la leçon", NoItems: "Cette leçon n’a pas encore de document.", Lights: "État",
-		ReadyAll: "Tout est prêt.", ReadySome: "%d sur %d prêts.", QR: "Code QR de la leçon", QRHint: "Code de la leçon",
-		CodeTitle: "Ouvrir une leçon", CodeLabel: "Code de la leçon", CodeGo: "Ouvrir la leçon", CodeWrong: "Aucune leçon ne porte ce code. Vérifiez chaque lettre, ou demandez au professeur.",
+		Lesson: "Cours", For: "Pour", Items: "Documents du cours", NoItems: "Ce cours n’a pas encore de document.", Lights: "État",
+		ReadyAll: "Tout est prêt.", ReadySome: "%d sur %d prêts.", QR: "Code QR du cours", QRHint: "Code du cours",
+		CodeTitle: "Ouvrir un cours", CodeLabel: "Code du cours", CodeGo: "Ouvrir le cours", CodeWrong: "Aucun cours ne porte ce code. Vérifiez chaque lettre, ou demandez au professeur.",
 		LightNames: map[Light]string{Ready: "Prêt", Arriving: "En route", Waiting: "En attente", Cannot: "Pas ici"},
 		Elsewhere:  "sur internet",
 		SitesLead:  "Ces sites passent par la boîte : ce que la classe a déjà ouvert y reste.", SiteUp: "joignable", SiteDown: "injoignable en ce moment", NoSites: "Aucun site ne passe par cette boîte", NoSitesHint: "La personne qui s’occupe de l’informatique de l’école peut en ajouter.",
@@ -81,14 +83,15 @@ var sayings = page.Both[saying]{
 		NoLessonHint: "Did your teacher give you a code?", Code: "Enter the code", CodeHint: "A lesson code?", Open: "Open",
 		Collection: "Collection", NoCollection: "Other documents", Lately: "New here", Shelves: "Collections", MoreLately: "See all",
 		EmptyTitle: "The box is still empty", EmptyHint: "Documents arrive as soon as the region or a teacher adds some. Come back in a while.", Reading: "The box has just started and is filling its shelves. Reload the page in a moment.",
-		Whole: "Available offline", Partly: "Partly offline", Away: "Not here yet",
+		Whole: "Available offline", Partly: "Partly offline", Away: "Not here yet", OnRequest: "Arrives on request",
 		WholeLong: "Available even without the internet.", PartlyLong: "Part of it is on the box already; the rest comes over the line when it is opened.", AwayLong: "The box fetches it when somebody opens it; it stays from then on.",
 		AwayDown: "This document is not yet on the box and the line is down: it will open when the line is back.",
 		One:      "1 document", Many: "%d documents", HereOf: "%d offline", HereAll: "All offline",
 		LeftOut: "There are more documents than these pages show: only the first ones are here. The others are in the complete list.",
 		Found:   "%d results for “%s”", FoundOne: "1 result for “%s”", FoundFirst: "Here are the first %d.", Nothing: "Nothing matches “%s”",
 		NothingHint: "Check the spelling, try fewer words, or look through the collections.", AskHint: "Type one or more words. Accents and capitals make no difference.", FoundTitle: "Search",
-		Download: "Download", OpenIt: "Open", About: "About", Type: "Kind", Size: "Size", Language: "Language", Licence: "Licence", AddedOn: "Added on", PublishedOn: "Published on", In: "Collection", Stage: "Where it is kept", Origin: "From",
+		LaterOne: "1 more, once the region can be reached again", LaterMany: "%d more, once the region can be reached again",
+		Download: "Download", OpenIt: "Open", About: "About", Type: "Kind", Size: "Size", Language: "Language", Licence: "Licence", Level: "Level", AddedOn: "Added on", PublishedOn: "Published on", In: "Collection", Stage: "Where it is kept", Origin: "From",
 		FromRegion: "The region", FromSchool: "Added in the school", Preview: "Preview", Others: "In the same collection", BigPicture: "This picture is large: it is shown only when it is opened.", Beginning: "Only the beginning: open the document to read on.",
 		PDFHint: "The document opens in the device’s own reader.", Sorry: "This video cannot be played here now. Try again later, or open it on another device.", Captions: "Captions",
 		Stages: map[string]string{"box": "on the school’s box", "region": "in the region", "centre": "safe in the centre"},

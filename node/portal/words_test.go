@@ -23,7 +23,7 @@ func TestWordsAreComplete(t *testing.T) {
 // thin spaces: no mark stands after a plain one, where a line could break.
 func TestPlacesInWords(t *testing.T) {
 	fr, en := sayings.French, sayings.English
-	for _, pair := range [][2]string{{fr.LineDownAt, en.LineDownAt}, {fr.LineDownDay, en.LineDownDay}, {fr.Many, en.Many}, {fr.HereOf, en.HereOf}, {fr.Found, en.Found}, {fr.FoundOne, en.FoundOne}, {fr.FoundFirst, en.FoundFirst}, {fr.Nothing, en.Nothing}, {fr.ReadySome, en.ReadySome}, {fr.PageOf, en.PageOf}} {
+	for _, pair := range [][2]string{{fr.LineDownAt, en.LineDownAt}, {fr.LineDownDay, en.LineDownDay}, {fr.Many, en.Many}, {fr.HereOf, en.HereOf}, {fr.Found, en.Found}, {fr.FoundOne, en.FoundOne}, {fr.FoundFirst, en.FoundFirst}, {fr.LaterMany, en.LaterMany}, {fr.Nothing, en.Nothing}, {fr.ReadySome, en.ReadySome}, {fr.PageOf, en.PageOf}} {
 		if strings.Count(pair[0], "%") == 0 || strings.Count(pair[0], "%") != strings.Count(pair[1], "%") {
 			t.Errorf("%q and %q do not have the same places", pair[0], pair[1])
 		}

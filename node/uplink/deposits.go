@@ -193,11 +193,12 @@ func (u *Uplink) up(ctx context.Context, d catalogue.Deposit) error {
 	if err != nil {
 		return err
 	}
+	description, licence := catalogue.TakeLicence(d.Description)
 	var ours atomic.Bool // the fault: the gateway has nothing to do with it
 	state, err := u.client.Push(ctx, central.Deposit{
 		ID: d.ID, Region: u.region.ID(), School: d.School, Box: identity.Name(d.Box), Name: d.Filename, Length: d.Length,
 		SHA256: d.SHA256, At: d.At, Meta: central.Meta{
-			Title: d.Title, Description: d.Description, Collection: d.Collection, ContentType: d.ContentType,
+			Title: d.Title, Description: description, Licence: licence, Collection: d.Collection, ContentType: d.ContentType,
 		},
 	}, func(ctx context.Context, off int64, n int) ([]byte, error) {
 		p, err := u.part(ctx, entries, off, n)

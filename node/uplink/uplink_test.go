@@ -231,7 +231,7 @@ func deposited(t *testing.T, r *region, id, name string, body []byte) catalogue.
 	}
 	d := catalogue.Deposit{
 		ID: id, School: school, Box: "library-1", Filename: name, ContentType: "text/plain", At: time.UnixMilli(1e12).UTC(),
-		Length: cut.Length, SHA256: cut.SHA256,
+		Length: cut.Length, SHA256: cut.SHA256, Description: catalogue.WithLicence("Un conte.", "CC BY 4.0"),
 	}
 	if len(cut.Entries) > 0 {
 		raw, err := hold.EncodeList(cut.Entries)
@@ -281,6 +281,9 @@ func TestDepositsGoUp(t *testing.T) {
 		}
 		if !bytes.Equal(got.Bytes(), bodies[d.ID]) || info.ETag != d.ETag || d.KeptAt.IsZero() {
 			t.Errorf("%s is not what was deposited", d.ID)
+		}
+		if got := info.Meta["licence"]; got != "CC BY 4.0" || info.Meta["description"] != "Un conte." {
+			t.Errorf("%s: its licence is %q, and all it says %v", d.ID, got, info.Meta)
 		}
 	}
 }

@@ -148,6 +148,19 @@ func (c *Client) describe(ctx context.Context) (*description, error) {
 	return d, nil
 }
 
+// Answers asks the provider anew, whatever is known of it: a browser that is sent to
+// where nobody answers shows nothing that helps. Errors: ErrAway, ErrClock.
+func (c *Client) Answers(ctx context.Context) error {
+	d, err := c.discover(ctx)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now, c.why = d, nil
+	return nil
+}
+
 func (c *Client) discover(ctx context.Context) (*description, error) {
 	ctx = oidc.ClientContext(ctx, c.http)
 	p, err := oidc.NewProvider(ctx, c.cfg.Issuer)

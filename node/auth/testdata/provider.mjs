@@ -39,7 +39,8 @@ http.createServer(async (req, res) => {
     const { params, prompt, session } = await provider.interactionDetails(req, res)
     if (req.method !== 'POST') {
       res.setHeader('content-type', 'text/html')
-      return res.end(`<form method="post"><p>${prompt.name} ${params.acr_values || 'any factor'}</p></form>`)
+      return res.end(`<!doctype html><html lang="fr"><title>Le compte</title><form method="post"><p>${prompt.name} ${params.acr_values || 'any factor'}</p>
+<label>Identifiant <input name="login"></label> <label><input type="checkbox" name="factor" value="yes"> second facteur</label> <button>Continuer</button></form>`)
     }
     let body = ''
     for await (const part of req) body += part

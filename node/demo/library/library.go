@@ -54,7 +54,7 @@ func (i Item) Title(lang string) string {
 // Items lists what the library has, the large things first.
 func Items() []Item {
 	return []Item{
-		{"/packs/lesson-12.bin", "Paquet de leçons, 12 Mo", "Lesson pack, 12 MB", true},
+		{"/packs/lesson-12.bin", "Paquet de cours, 12 Mo", "Lesson pack, 12 MB", true},
 		{"/packs/lesson-50.bin", "Grand paquet, 50 Mo", "Large pack, 50 MB", true},
 		{"/film/water-cycle.mp4", "Film : le cycle de l’eau", "Film: the water cycle", true},
 		{"/atlas.zip", "Atlas : images et fiches", "Atlas: pictures and sheets", true},

@@ -1,11 +1,9 @@
-//go:build system
+//go:build system && linux
 
 package browser_test
 
 import (
-	"bytes"
 	"context"
-	_ "embed"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -14,8 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,18 +29,14 @@ const (
 	axeCore    = "axe-core@4.14.1"
 )
 
-//go:embed drive.mjs
-var drive []byte
-
-//go:embed story.mjs
-var story []byte
-
-//go:embed film.mjs
-var film []byte
+// fetching is held by who fetches tools: tests run at the same time.
+var fetching sync.Mutex
 
 // modules is a folder with the tools, fetched once.
 func modules(ctx context.Context, t *testing.T) string {
 	t.Helper()
+	fetching.Lock()
+	defer fetching.Unlock()
 	for _, tool := range []string{"node", "npm", "tar"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Fatalf("%s is not installed: apt-get install nodejs npm tar", tool)
@@ -129,72 +123,13 @@ type shown struct {
 	Name string `json:"name"`
 }
 
-type size struct {
-	Name    string  `json:"name"`
-	Width   int     `json:"width"`
-	Height  int     `json:"height"`
-	Scale   float64 `json:"scale,omitempty"`
-	Touch   bool    `json:"touch,omitempty"`
-	Axe     bool    `json:"axe"`
-	Picture bool    `json:"picture"`
-}
-
-var (
-	desktop = size{Name: "desktop", Width: 1280, Height: 800, Axe: true, Picture: true}
-	phone   = size{Name: "phone", Width: 390, Height: 844, Touch: true, Axe: true, Picture: true}
-	// A desktop at 200 %, and the narrowest that has to do (WCAG 1.4.10).
-	zoomed = size{Name: "zoomed", Width: 640, Height: 400, Scale: 2}
-	narrow = size{Name: "narrow", Width: 320, Height: 640}
-)
-
-// run gives a job to a script in node and reads what it says.
-func run(t *testing.T, script []byte, job map[string]any, answer any) {
+// look has all pages judged, in both languages.
+func look(t *testing.T, base string, pages []shown) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer cancel()
-	job["modules"], job["chromium"], job["scratch"], job["pictures"] = modules(ctx, t), chromium(t), t.TempDir(), pictures(t)
-	file := filepath.Join(t.TempDir(), "script.mjs")
-	if err := os.WriteFile(file, script, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	in, err := json.Marshal(job)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(ctx, "node", file)
-	cmd.Stdin = bytes.NewReader(in)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("the script failed: %v\n%s", err, errs.Bytes())
-	}
-	if err := json.Unmarshal(out, answer); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-}
-
-// look has all pages looked at, on all screens, in both languages.
-func look(t *testing.T, base string, pages []shown, sizes ...size) {
-	t.Helper()
-	var answer struct {
-		Looked int
-		Wrong  []string
-	}
-	sizes = slices.Clone(sizes)
-	for i := range sizes { // pictures take as long as all else
-		sizes[i].Picture = sizes[i].Picture && os.Getenv("PREAU_SCREENSHOTS") != ""
-	}
-	run(t, drive, map[string]any{"base": base, "pages": pages, "sizes": sizes, "themes": []string{"light", "dark"}, "langs": []string{"fr", "en"}}, &answer)
-	looks := 0 // both themes where colours are judged
-	for _, s := range sizes {
-		looks++
-		if s.Axe {
-			looks++
-		}
-	}
-	if want := len(pages) * 2 * looks; answer.Looked != want {
-		t.Errorf("%d pages were looked at, want %d", answer.Looked, want)
+	var answer struct{ Judged, Wrong []string }
+	node(t, "drive.mjs", map[string]any{"base": base, "pages": pages, "langs": []string{"fr", "en"}}, &answer)
+	if want := len(pages) * 2; len(answer.Judged) != want {
+		t.Errorf("%d pages were judged, want %d", len(answer.Judged), want)
 	}
 	for _, what := range answer.Wrong {
 		t.Error(what)
@@ -202,6 +137,7 @@ func look(t *testing.T, base string, pages []shown, sizes ...size) {
 }
 
 func TestPupilsPagesCanBeUsedByAll(t *testing.T) {
+	t.Parallel()
 	base := serve(t, portaltest.New(false).Parts())
 	look(t, base, []shown{
 		{"/", "home"}, {"/c/", "collections"}, {"/c/Sciences%20de%20la%20vie%20et%20de%20la%20Terre", "collection"},
@@ -209,25 +145,27 @@ func TestPupilsPagesCanBeUsedByAll(t *testing.T) {
 		{"/see/r/res-000", "see-pdf"}, {"/see/r/res-001", "see-video"}, {"/see/r/res-004", "see-picture"}, {"/see/r/res-005", "see-away"},
 		{"/see/r/res-013", "see-text"}, {"/see/r/res-017", "see-audio"}, {"/see/d/dep-001", "see-deposit"},
 		{"/l/KMRTA", "lesson"}, {"/l/", "code"}, {"/l/ZZZZZ", "code-wrong"}, {"/sites", "sites"}, {"/nowhere", "lost"},
-	}, desktop, phone, zoomed, narrow)
+	})
 }
 
 func TestPagesOfAnEmptyBoxAndACutLine(t *testing.T) {
+	t.Parallel()
 	w := portaltest.New(true)
 	w.Cut(time.Now().Add(-2 * time.Hour))
-	look(t, serve(t, w.Parts()), []shown{{"/", "empty-home"}, {"/c/", "empty-collections"}, {"/sites", "empty-sites"}}, desktop, phone)
+	look(t, serve(t, w.Parts()), []shown{{"/", "empty-home"}, {"/c/", "empty-collections"}, {"/sites", "empty-sites"}})
 	w = portaltest.New(false)
 	w.Cut(time.Now().Add(-time.Minute))
-	look(t, serve(t, w.Parts()), []shown{{"/", "cut-home"}, {"/see/r/res-005", "cut-see"}, {"/l/KMRTA", "cut-lesson"}}, desktop, phone, narrow)
+	look(t, serve(t, w.Parts()), []shown{{"/", "cut-home"}, {"/see/r/res-005", "cut-see"}, {"/l/KMRTA", "cut-lesson"}})
 }
 
 func TestAPupilsStory(t *testing.T) {
+	t.Parallel()
 	w := portaltest.New(false)
 	base := serve(t, w.Parts())
 	control := httptest.NewServer(portaltest.Control(w))
 	defer control.Close()
 	var answer struct{ Steps []string }
-	run(t, story, map[string]any{"base": base, "control": control.URL}, &answer)
+	node(t, "story.mjs", map[string]any{"base": base, "control": control.URL}, &answer)
 	if len(answer.Steps) < 8 {
 		t.Errorf("the story has %d steps only: %s", len(answer.Steps), fmt.Sprint(answer.Steps))
 	}
@@ -236,6 +174,7 @@ func TestAPupilsStory(t *testing.T) {
 // A film in pieces plays under the page's policy, in a browser that has to be
 // helped, and what can't be played says so.
 func TestAFilmInPiecesPlays(t *testing.T) {
+	t.Parallel()
 	tool, err := exec.LookPath("ffmpeg")
 	if err != nil {
 		t.Fatal("there is no ffmpeg: apt-get install ffmpeg")
@@ -252,7 +191,7 @@ func TestAFilmInPiecesPlays(t *testing.T) {
 	parts := portaltest.New(false).Parts()
 	parts.Files = http.StripPrefix("/o/tube/", http.FileServer(http.Dir(dir)))
 	var answer struct{ Steps []string }
-	run(t, film, map[string]any{"base": serve(t, parts)}, &answer)
+	node(t, "film.mjs", map[string]any{"base": serve(t, parts)}, &answer)
 	if len(answer.Steps) != 2 {
 		t.Errorf("the film has %d steps: %v", len(answer.Steps), answer.Steps)
 	}

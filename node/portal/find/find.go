@@ -1,5 +1,5 @@
 // Package find tells which of many documents hold the words that somebody looks
-// for: the words of their titles, file names, descriptions and collections.
+// for: the words of their titles, file names, descriptions, collections and levels.
 //
 // Accents, capitals, ligatures (œ, æ, ß) and elisions (l’eau) make no difference,
 // nor does a final s or x; the last word may be the beginning of one, since
@@ -40,8 +40,10 @@ type Doc struct {
 	Filename    string
 	Description string
 	Collection  string
+	Level       string // counts as much as the collection
 	Language    string // as in Content-Language; Search does not look at it
 	At          time.Time
+	Here        bool // for SearchAmong
 }
 
 // Hit is a document that was found.
@@ -95,6 +97,7 @@ type Index struct {
 	mu    sync.RWMutex
 	slots []doc
 	keys  []uint64 // by slot; 0: the document is gone
+	here  []bool   // by slot
 	at    map[name]uint32
 	gone  int // of slots
 	words map[string]*[]posting
@@ -134,6 +137,7 @@ func (x *Index) Add(d Doc) error {
 	x.compact()
 	slot := uint32(len(x.slots))
 	x.slots, x.keys = append(x.slots, doc{id: d.ID, kind: d.Kind}), append(x.keys, keyOf(found.title, d.At))
+	x.here = append(x.here, d.Here)
 	x.at[n] = slot
 	for i, w := range found.list {
 		list, ok := x.words[w]
@@ -145,6 +149,15 @@ func (x *Index) Add(d Doc) error {
 		*list = append(*list, posting(slot<<fieldBits|uint32(found.in[i])))
 	}
 	return nil
+}
+
+// Mark says of a document, if there is one, whether it is here now.
+func (x *Index) Mark(kind, id string, here bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if slot, ok := x.at[name{kind, id}]; ok {
+		x.here[slot] = here
+	}
 }
 
 // Remove takes a document out, if it is there.
@@ -169,16 +182,16 @@ func (x *Index) compact() {
 		return
 	}
 	to := make([]uint32, len(x.slots))
-	kept, keys := x.slots[:0], x.keys[:0]
+	kept, keys, here := x.slots[:0], x.keys[:0], x.here[:0]
 	for i, d := range x.slots {
 		to[i] = math.MaxUint32
 		if key := x.keys[i]; key != 0 {
 			to[i] = uint32(len(kept))
-			kept, keys = append(kept, d), append(keys, key)
+			kept, keys, here = append(kept, d), append(keys, key), append(here, x.here[i])
 		}
 	}
 	clear(x.slots[len(kept):])
-	x.slots, x.keys, x.gone = kept, keys, 0
+	x.slots, x.keys, x.here, x.gone = kept, keys, here, 0
 	for n, slot := range x.at {
 		// A document that is being replaced has no place any more, and gets one.
 		x.at[n] = to[slot]

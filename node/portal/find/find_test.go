@@ -104,6 +104,37 @@ func TestADocumentIsReplacedAndRemoved(t *testing.T) {
 	}
 }
 
+func TestSomeOfTheDocuments(t *testing.T) {
+	x := indexOf(t, find.Doc{ID: "1", Title: "mot", Here: true}, find.Doc{ID: "2", Title: "mot un", Level: "CM2"}, find.Doc{ID: "3", Title: "mot un deux", Here: true})
+	found := func(which find.Among, q string, n int) string {
+		hits, total := x.SearchAmong(which, q, n)
+		return strconv.Itoa(total) + ": " + ids(hits)
+	}
+	check := func(here, away string) {
+		t.Helper()
+		if got := found(find.Here, "mot", 1); got != here {
+			t.Errorf("here is %s, want %s", got, here)
+		}
+		if got := found(find.Away, "mot", 9); got != away {
+			t.Errorf("away is %s, want %s", got, away)
+		}
+	}
+	check("2: 1", "1: 2")
+	x.Mark("", "2", true)
+	x.Mark("", "1", false)
+	x.Mark("", "never there", true)
+	check("2: 2", "1: 1")
+	if got := found(find.All, "cm2 mot", 9); got != "1: 2" {
+		t.Errorf("of a level: %s", got)
+	}
+	for i := range 3000 { // enough for the rest to be moved together
+		if err := x.Add(find.Doc{ID: "x", Title: strconv.Itoa(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("2: 2", "1: 1")
+}
+
 func TestAFullIndexTakesNoMore(t *testing.T) {
 	x := find.New(2)
 	for i, want := range []error{nil, nil, find.ErrFull} {

@@ -134,6 +134,7 @@ func wordsOf(d Doc) found {
 	out.title = uint8(min(put(d.Title, inTitle), 255))
 	put(d.Filename, inFilename)
 	put(d.Collection, inCollection)
+	put(d.Level, inCollection)
 	put(d.Description, inDescription)
 	return out
 }

@@ -78,9 +78,24 @@ func (t *tally) next(word uint8) {
 	}
 }
 
+// Among says which documents a search is for.
+type Among uint8
+
+// What a search is for.
+const (
+	All Among = iota
+	Here
+	Away // those that are not here
+)
+
 // Search returns up to n documents that hold all words of a query, best first,
 // and how many there are in all.
 func (x *Index) Search(text string, n int) (hits []Hit, total int) {
+	return x.SearchAmong(All, text, n)
+}
+
+// SearchAmong is Search for some of the documents.
+func (x *Index) SearchAmong(which Among, text string, n int) (hits []Hit, total int) {
 	q := parse(text)
 	if q.last == "" || n <= 0 {
 		return nil, 0
@@ -113,7 +128,7 @@ func (x *Index) Search(text string, n int) (hits []Hit, total int) {
 		return left > 0
 	})
 	t.next(word)
-	return x.top(t, n)
+	return x.top(t, n, which)
 }
 
 // seeWhole looks for a word, and for its forms as for one that was only begun.
@@ -136,13 +151,13 @@ type ranked struct {
 }
 
 // top picks the n best of what was touched.
-func (x *Index) top(t *tally, n int) ([]Hit, int) {
+func (x *Index) top(t *tally, n int, which Among) ([]Hit, int) {
 	var best []ranked
 	total := 0
 	// What came last was mostly made last too, and is among the best early.
 	for _, s := range slices.Backward(t.touch) {
 		key := x.keys[s]
-		if key == 0 {
+		if key == 0 || which != All && x.here[s] != (which == Here) {
 			continue
 		}
 		total++

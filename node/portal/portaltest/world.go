@@ -26,6 +26,9 @@ type World struct {
 	lessons []portal.Lesson
 	line    portal.LineState
 	changed map[portal.Kind][]chan struct{}
+	news    []string // ids of what has changed of what is published
+	lists   int      // how often the beginning of that was listed
+	away    bool     // the region can't be reached
 	failing bool
 }
 
@@ -123,12 +126,12 @@ func (w *World) Fail(on bool) {
 
 // Add adds a thing, and tells those who watch.
 func (w *World) Add(e portal.Entry) {
-	w.change(e.Kind, func(all []portal.Entry) []portal.Entry { return append(all, e) })
+	w.change(e.Kind, e.ID, func(all []portal.Entry) []portal.Entry { return append(all, e) })
 }
 
 // Remove takes a thing away, and tells those who watch.
 func (w *World) Remove(kind portal.Kind, id string) {
-	w.change(kind, func(all []portal.Entry) []portal.Entry {
+	w.change(kind, id, func(all []portal.Entry) []portal.Entry {
 		var left []portal.Entry
 		for _, e := range all {
 			if e.ID != id {
@@ -139,9 +142,38 @@ func (w *World) Remove(kind portal.Kind, id string) {
 	})
 }
 
-func (w *World) change(kind portal.Kind, how func([]portal.Entry) []portal.Entry) {
+// Fetched notes that a thing is on the box whole now, and tells those who watch.
+func (w *World) Fetched(kind portal.Kind, id string) {
+	w.change(kind, id, func(all []portal.Entry) []portal.Entry {
+		for i := range all {
+			if all[i].ID == id {
+				all[i].Held = all[i].Bytes
+			}
+		}
+		return all
+	})
+}
+
+// Leave has the region out of reach from now on.
+func (w *World) Leave() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.away = true
+}
+
+// Lists is how often what is published was listed from its beginning.
+func (w *World) Lists() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lists
+}
+
+func (w *World) change(kind portal.Kind, id string, how func([]portal.Entry) []portal.Entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if kind == portal.Published {
+		w.news = append(w.news, id)
+	}
 	w.things[kind] = how(w.things[kind])
 	for _, c := range w.changed[kind] {
 		select {
@@ -154,13 +186,35 @@ func (w *World) change(kind portal.Kind, how func([]portal.Entry) []portal.Entry
 // Parts is the world as a portal is given it.
 func (w *World) Parts() portal.Parts {
 	return portal.Parts{
-		Published: source{w, portal.Published}, Added: source{w, portal.Added}, Lessons: w, Sites: w, Line: w, Files: http.HandlerFunc(w.file),
+		Published: catalogue{source{w, portal.Published}}, Added: source{w, portal.Added}, Lessons: w, Sites: w, Line: w, Files: http.HandlerFunc(w.file),
 	}
 }
 
 type source struct {
 	w    *World
 	kind portal.Kind
+}
+
+// catalogue is a source that tells what has changed, and whether the rest can be
+// fetched.
+type catalogue struct{ source }
+
+// Since implements portal.Teller.
+func (c catalogue) Since(mark uint64) (ids []string, now uint64, known bool) {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	now = uint64(len(c.w.news)) + 1
+	if mark == 0 {
+		return nil, now, false
+	}
+	return append([]string(nil), c.w.news[mark-1:]...), now, true
+}
+
+// Reach implements portal.Reacher.
+func (c catalogue) Reach() bool {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	return c.w.line.Up && !c.w.away
 }
 
 // listed is how many things one part of a list has.
@@ -172,6 +226,9 @@ func (s source) List(_ context.Context, after string) (entries []portal.Entry, n
 	defer s.w.mu.Unlock()
 	if s.w.failing {
 		return nil, "", fmt.Errorf("the world of %s fails", s.kind)
+	}
+	if s.kind == portal.Published && after == "" {
+		s.w.lists++
 	}
 	all := s.w.things[s.kind]
 	from := 0

@@ -61,7 +61,7 @@ func TestWhatIsSaidOfABox(t *testing.T) {
 		}, bad, "since Sunday 22 November 2026, 09:12", "dimanche 22 novembre 2026, 09:12"},
 		"one site is away":         {func(s *State) { s.Sites[0].Up = false }, warn, "a site does not answer: cloud", "un site ne répond pas : cloud"},
 		"sites away, region there": {func(s *State) { s.Sites[0].Up, s.Sites[1].Up = false, false }, warn, "cloud, tube", "cloud, tube"},
-		"the region is away":       {func(s *State) { s.Box.Server = "" }, warn, "The region Lyon does not answer", "La région Lyon ne répond pas"},
+		"the region is away":       {func(s *State) { s.Box.Server = "" }, warn, "The region does not answer", "La région ne répond pas"},
 		"no part in the region":    {func(s *State) { s.Box.Problem = "revoked" }, bad, "can’t take part", "ne peut pas se joindre"},
 		"not enrolled":             {func(s *State) { s.Box = Box{Version: "1"} }, info, "belongs to no region", "n’appartient à aucune région"},
 		"a certificate lapses":     {func(s *State) { s.Box.Certificate = noon.AddDate(0, 0, 9) }, warn, "lapses on Wednesday 2 December 2026", "expire le mercredi 2 décembre 2026"},

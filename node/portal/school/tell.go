@@ -109,9 +109,9 @@ func (t teller) region() Sentence {
 	case b.Server == "" && cut: // that is said
 		return Sentence{}
 	case b.Server == "":
-		return Sentence{warn, "away", fmt.Sprintf(t.say.RegionAway, b.Region), t.say.RegionAdvice}
+		return Sentence{warn, "away", t.say.RegionAway, t.say.RegionAdvice}
 	}
-	return Sentence{good, "check", fmt.Sprintf(t.say.RegionThere, b.Region, t.when(b.Since)), ""}
+	return Sentence{good, "check", fmt.Sprintf(t.say.RegionThere, t.when(b.Since)), ""}
 }
 
 func (t teller) certificate() Sentence {

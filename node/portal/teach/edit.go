@@ -46,6 +46,9 @@ func (t *Teach) create(w http.ResponseWriter, r *http.Request, who Person) {
 		if it, ok := keyed(r.URL.Query().Get("with")); ok { // from a page that offers it
 			f.pick(t, it)
 		}
+		if l, err := t.parts.Lessons.Get(r.URL.Query().Get("copy")); err == nil {
+			f.from(t, l)
+		}
 		t.writeForm(w, r, f, http.StatusOK)
 		return
 	}
@@ -58,23 +61,15 @@ func (t *Teach) create(w http.ResponseWriter, r *http.Request, who Person) {
 }
 
 func (t *Teach) edit(w http.ResponseWriter, r *http.Request, who Person) {
-	l, ok := t.find(w, r)
+	l, ok := t.mine(w, r, who)
 	if !ok {
 		return
 	}
 	f := form{Action: pathOf(l.ID, "edit")}
 	if r.Method != http.MethodPost {
-		f.Title, f.Class, f.Seen = l.Title, l.Class, seen(l.Version)
+		f.Seen = seen(l.Version)
 		f.Day, f.Clock = l.Date.Local().Format(time.DateOnly), l.Date.Local().Format("15:04")
-		var links []string
-		for _, it := range l.Items {
-			if it.Kind == lesson.Link {
-				links = append(links, it.URL)
-				continue
-			}
-			f.pick(t, it)
-		}
-		f.Links = strings.Join(links, "\n")
+		f.from(t, l)
 		t.writeForm(w, r, f, http.StatusOK)
 		return
 	}
@@ -88,6 +83,20 @@ func (t *Teach) edit(w http.ResponseWriter, r *http.Request, who Person) {
 	}
 	next, err := t.parts.Lessons.Update(next, version)
 	t.saved(w, r, who, f, next, err)
+}
+
+// from fills in what a lesson has.
+func (f *form) from(t *Teach, l lesson.Lesson) {
+	f.Title, f.Class = l.Title, l.Class
+	var links []string
+	for _, it := range l.Items {
+		if it.Kind == lesson.Link {
+			links = append(links, it.URL)
+			continue
+		}
+		f.pick(t, it)
+	}
+	f.Links = strings.Join(links, "\n")
 }
 
 func seen(v lesson.Version) string { return strconv.FormatUint(v.N, 10) + " " + v.Box }

@@ -42,6 +42,8 @@ func (t *Teach) card(l lesson.Lesson, say Words) card {
 	switch {
 	case c.All == 0:
 		c.Light, c.Says = lesson.Waiting, say.Empty
+	case c.Cannot == 1:
+		c.Light, c.Says = lesson.Cannot, fmt.Sprintf(say.OneCannot, c.Ready, c.All)
 	case c.Cannot > 0:
 		c.Light, c.Says = lesson.Cannot, fmt.Sprintf(say.SomeCannot, c.Ready, c.All, c.Cannot)
 	case c.Coming > 0:
@@ -112,12 +114,13 @@ type row struct {
 // shownLesson is a lesson as its page shows it.
 type shownLesson struct {
 	card
+	Mine bool // who looks may change it
 	Rows []row
 }
 
-func (t *Teach) shown(l lesson.Lesson, r *http.Request) shownLesson {
+func (t *Teach) shown(l lesson.Lesson, r *http.Request, who Person) shownLesson {
 	lang, say := look.Lang(r), wordsOf(r)
-	out := shownLesson{card: t.card(l, say)}
+	out := shownLesson{card: t.card(l, say), Mine: l.MayChange(who.Subject, who.Admin)}
 	for i, st := range t.parts.Lights.States(l) {
 		it := l.Items[i]
 		sort := look.Kind(st.Type)
@@ -194,15 +197,28 @@ func (t *Teach) find(w http.ResponseWriter, r *http.Request) (lesson.Lesson, boo
 	return l, true
 }
 
-func (t *Teach) lesson(w http.ResponseWriter, r *http.Request, _ Person) {
+// mine is find for who is going to change the lesson: it is its author's, and the
+// school's admins'.
+func (t *Teach) mine(w http.ResponseWriter, r *http.Request, who Person) (lesson.Lesson, bool) {
+	l, ok := t.find(w, r)
+	if ok && !l.MayChange(who.Subject, who.Admin) {
+		say := wordsOf(r).NotYours
+		say.Links = append([]page.Link{{To: Prefix + "new?copy=" + l.ID, Label: wordsOf(r).Copy}}, say.Links...)
+		look.Fail(w, r, http.StatusForbidden, say)
+		return l, false
+	}
+	return l, ok
+}
+
+func (t *Teach) lesson(w http.ResponseWriter, r *http.Request, who Person) {
 	l, ok := t.find(w, r)
 	if !ok {
 		return
 	}
-	t.write(w, r, lessonPage, look.Page{Title: l.Title, Bare: true, Body: t.shown(l, r), Scripts: []string{look.Asset("live.js")}})
+	t.write(w, r, lessonPage, look.Page{Title: l.Title, Bare: true, Body: t.shown(l, r, who), Scripts: []string{look.Asset("live.js")}})
 }
 
-func (t *Teach) lessonLive(w http.ResponseWriter, r *http.Request, _ Person) {
+func (t *Teach) lessonLive(w http.ResponseWriter, r *http.Request, who Person) {
 	l, ok := t.find(w, r)
 	if !ok {
 		return
@@ -212,7 +228,7 @@ func (t *Teach) lessonLive(w http.ResponseWriter, r *http.Request, _ Person) {
 		if now, err := t.parts.Lessons.Get(l.ID); err == nil {
 			l = now
 		}
-		return lessonPage.Part(r, "items.html", look.Page{Title: l.Title, Words: say, Body: t.shown(l, r)})
+		return lessonPage.Part(r, "items.html", look.Page{Title: l.Title, Words: say, Body: t.shown(l, r, who)})
 	})
 }
 
@@ -233,7 +249,7 @@ func (t *Teach) show(w http.ResponseWriter, r *http.Request, _ Person) {
 }
 
 func (t *Teach) delete(w http.ResponseWriter, r *http.Request, who Person) {
-	l, ok := t.find(w, r)
+	l, ok := t.mine(w, r, who)
 	if !ok {
 		return
 	}

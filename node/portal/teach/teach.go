@@ -58,6 +58,7 @@ var (
 type Person struct {
 	Subject string // what the provider calls them, for ever
 	Name    string
+	Admin   bool // of the school
 }
 
 // Found is something of the catalogue, or a file of the school, that a lesson can

@@ -80,6 +80,46 @@ func TestALessonIsPreparedChangedAndDeleted(t *testing.T) {
 	}
 }
 
+// A lesson is its author's; the school's admins may mend it, and others copy it.
+func TestALessonIsItsAuthors(t *testing.T) {
+	w := newWorld(t)
+	to := w.ask(http.MethodPost, "/en/teach/new", fields("links", "https://nuage.example/s/AbC", "item", "published:atlas")).Header().Get("Location")
+	id := w.store.List()[0].ID
+	buttons := func(who string) (change, copies bool) {
+		body := w.ask(http.MethodGet, to, nil, "Who", who).Body.String()
+		return strings.Contains(body, to+`/edit"`) && strings.Contains(body, to+`/delete"`), strings.Contains(body, "/en/teach/new?copy="+id)
+	}
+	for who, may := range map[string]bool{"ada": true, "admin": true, "grace": false} {
+		if change, copies := buttons(who); change != may || copies == may {
+			t.Errorf("%s may change: %v, and copy: %v", who, change, copies)
+		}
+		want := map[bool]int{true: http.StatusOK, false: http.StatusForbidden}[may]
+		for _, path := range []string{"/edit", "/delete"} {
+			if got := w.ask(http.MethodGet, to+path, nil, "Who", who); got.Code != want {
+				t.Errorf("%s%s: %d, want %d", who, path, got.Code, want)
+			}
+		}
+	}
+	for _, path := range []string{"/edit", "/delete"} {
+		got := w.ask(http.MethodPost, to+path, fields("title", "Hers", "seen", "1 box"), "Who", "grace")
+		if l, err := w.store.Get(id); got.Code != http.StatusForbidden || err != nil || l.Title != "L’eau" || !strings.Contains(got.Body.String(), "?copy="+id) {
+			t.Errorf("%s: %d, %+v %v", path, got.Code, l, err)
+		}
+	}
+	form := w.ask(http.MethodGet, "/en/teach/new?copy="+id, nil, "Who", "grace").Body.String()
+	for _, part := range []string{`value="L’eau"`, "https://nuage.example/s/AbC</textarea>", `value="published:atlas" checked`, `action="/en/teach/new"`} {
+		if !strings.Contains(form, part) {
+			t.Errorf("the copy lacks %q", part)
+		}
+	}
+	if got := w.ask(http.MethodPost, to+"/edit", fields("title", "Mended", "seen", "1 box"), "Who", "admin"); got.Code != http.StatusSeeOther {
+		t.Errorf("%d", got.Code)
+	}
+	if l, err := w.store.Get(id); err != nil || l.Title != "Mended" || l.By != "ada" {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
 func TestWhatIsWrongIsSaidAndNothingTypedIsLost(t *testing.T) {
 	w := newWorld(t)
 	for claim, form := range map[string]url.Values{

@@ -7,23 +7,23 @@ import (
 
 // Words are what these pages say, in one language. Those with a % are for numbers.
 type Words struct {
-	Lessons, Hello, NewLesson, Coming, Past, NoLessons, NoLessonsHint                string
-	Empty, SomeCannot, SomeReady, AllReady                                           string
-	ReadyAt, ReadyOn, Progress                                                       string
-	Show, Edit, Delete, PupilsPage, Items, NoItems                                   string
-	ShowLead, ShowOr, ShowCode, Print, Back                                          string
-	DeleteTitle, DeleteHint, DeleteNow, Keep                                         string
-	NewTitle, EditTitle, Title, TitleHint, Class, ClassHint, Day, Clock              string
-	Links, LinksHint, Picked, PickedHint, Search, SearchHint, Find, Found, NoneFound string
-	Recent, Save, Optional                                                           string
-	NeedTitle, TooLong, NeedDate, TooMany, BadLink, Invalid, Changed, Full           string
-	Files, FilesLead, Drop, DropHint, Choose, Resumable, NeedScript, NoUploads       string
-	FileTitle, Licence, Send, SendAll, Pause, Resume, Remove, Sent, Waiting, Left    string
-	Sending, Added, NoFiles, Storing, GoOn                                           string
-	SignIn, Lost, NoLesson, Broken, NotSaved, BadForm, NotRemoved                    notice
-	Steps                                                                            [3]string
-	Licences                                                                         []licence
-	Reasons                                                                          map[upload.Reason]string
+	Lessons, Hello, NewLesson, Coming, Past, NoLessons, NoLessonsHint                   string
+	Empty, SomeCannot, OneCannot, SomeReady, AllReady                                   string
+	ReadyAt, ReadyOn, Progress                                                          string
+	Show, Edit, Copy, Delete, PupilsPage, Items, NoItems                                string
+	ShowLead, ShowOr, ShowCode, Print, Back                                             string
+	DeleteTitle, DeleteHint, DeleteNow, Keep                                            string
+	NewTitle, EditTitle, Title, TitleHint, Class, ClassHint, Day, Clock                 string
+	Links, LinksHint, Picked, PickedHint, Search, SearchHint, Find, Found, NoneFound    string
+	Recent, Save, Optional                                                              string
+	NeedTitle, TooLong, NeedDate, TooMany, BadLink, Invalid, Changed, Full              string
+	Files, FilesLead, Drop, DropHint, Choose, Resumable, NeedScript, NoUploads          string
+	FileTitle, Licence, Send, SendAll, Pause, Resume, Remove, Sent, Tidy, Waiting, Left string
+	Sending, Added, NoFiles, Storing, GoOn                                              string
+	SignIn, Lost, NoLesson, NotYours, Broken, NotSaved, BadForm, NotRemoved             notice
+	Steps                                                                               [3]string
+	Licences                                                                            []licence
+	Reasons                                                                             map[upload.Reason]string
 }
 
 var words = page.Both[Words]{French: french, English: english}
@@ -32,9 +32,9 @@ var french = Words{
 	Lessons: "Mes cours", Hello: "Bonjour %s. Préparez un cours : la boîte va chercher les documents d’avance et vous dit ce qui sera prêt.",
 	NewLesson: "Préparer un cours", Coming: "À venir", Past: "Passés", NoLessons: "Aucun cours n’est encore préparé.",
 	NoLessonsHint: "Collez quelques liens, choisissez un jour : la boîte s’occupe du reste.",
-	Empty:         "Vide", SomeCannot: "%d sur %d prêts, %d impossibles à garder", SomeReady: "%d sur %d prêts", AllReady: "Tout est prêt",
+	Empty:         "Vide", SomeCannot: "%d sur %d prêts, %d impossibles à garder", OneCannot: "%d sur %d prêts, 1 impossible à garder", SomeReady: "%d sur %d prêts", AllReady: "Tout est prêt",
 	ReadyAt: "Prêt à %s", ReadyOn: "Prêt %s à %s", Progress: "Avancement",
-	Show: "Montrer à la classe", Edit: "Modifier", Delete: "Supprimer", PupilsPage: "Voir comme les élèves", Items: "Documents de ce cours",
+	Show: "Montrer à la classe", Edit: "Modifier", Copy: "En faire mon cours", Delete: "Supprimer", PupilsPage: "Voir comme les élèves", Items: "Documents de ce cours",
 	NoItems: "Ce cours n’a encore aucun document.", ShowLead: "Scannez ce code avec une tablette", ShowOr: "ou tapez cette adresse :", ShowCode: "Code du cours",
 	Print: "Pour l’imprimer, utilisez la fonction d’impression du navigateur.", Back: "Retour au cours",
 	DeleteTitle: "Supprimer ce cours ?", DeleteHint: "Son adresse et son code ne mèneront plus à rien. Les fichiers ajoutés à la boîte y restent.", DeleteNow: "Supprimer le cours", Keep: "Le garder",
@@ -49,11 +49,12 @@ var french = Words{
 	Files: "Ajouter des fichiers", FilesLead: "Ils sont aussitôt disponibles pour la classe, avec ou sans ligne, puis mis en sécurité dans la région et au ministère.",
 	Drop: "Déposez des fichiers ici", DropHint: "ou", Choose: "Choisir des fichiers", Resumable: "Plusieurs gigaoctets sont possibles. Après une coupure, une page rechargée ou une batterie vide, choisissez le même fichier : l’envoi reprend où il en était.",
 	NeedScript: "Pour envoyer des fichiers, autorisez JavaScript dans ce navigateur.", NoUploads: "Cette boîte n’accepte pas de fichiers pour le moment.",
-	FileTitle: "Titre", Licence: "Qui peut le réutiliser ?", Send: "Envoyer", SendAll: "Tout envoyer", Pause: "Suspendre", Resume: "Reprendre", Remove: "Retirer", Sent: "Arrivé sur la boîte", Waiting: "Connexion perdue. L’envoi reprendra tout seul.",
+	FileTitle: "Titre", Licence: "Qui peut le réutiliser ?", Send: "Envoyer", SendAll: "Tout envoyer", Pause: "Suspendre", Resume: "Reprendre", Remove: "Retirer", Sent: "Arrivé sur la boîte", Tidy: "C’est bon", Waiting: "Connexion perdue. L’envoi reprendra tout seul.",
 	Left: "envoyés", Sending: "En cours d’envoi", Added: "Sur la boîte", NoFiles: "Aucun fichier n’a encore été ajouté.", Storing: "Arrivé en entier, en cours de rangement.", GoOn: "Envoi interrompu ? Choisissez le même fichier pour le reprendre.",
 	SignIn:     notice{Title: "Cette page est pour les enseignants", Text: "Vous n’êtes pas connecté.", Links: []page.Link{{To: "/sign-in", Label: "Se connecter"}}},
 	Lost:       notice{Title: "Cette page n’existe pas", Advice: "Vérifiez l’adresse, ou revenez à vos cours.", Links: []page.Link{{To: Prefix, Label: "Mes cours"}}},
 	NoLesson:   notice{Title: "Ce cours n’existe pas, ou plus", Advice: "Il a peut-être été supprimé.", Links: []page.Link{{To: Prefix, Label: "Mes cours"}}},
+	NotYours:   notice{Title: "Ce cours est à quelqu’un d’autre", Text: "Seuls la personne qui l’a préparé et l’admin de l’école peuvent le modifier.", Advice: "Partez de lui pour faire le vôtre.", Links: []page.Link{{To: Prefix, Label: "Mes cours"}}},
 	Broken:     notice{Title: "La page n’a pas pu être préparée", Advice: "Réessayez dans un moment. Si cela continue, prévenez la personne qui s’occupe de la boîte.", Links: []page.Link{{Label: "Réessayer"}}},
 	NotSaved:   notice{Title: "Le cours n’a pas pu être enregistré", Text: "Le disque de la boîte ne répond pas comme il faut.", Advice: "Réessayez dans un moment. Si cela continue, prévenez la personne qui s’occupe de la boîte.", Links: []page.Link{{To: Prefix, Label: "Mes cours"}}},
 	NotRemoved: notice{Title: "Le fichier n’a pas pu être retiré", Advice: "Réessayez dans un moment.", Links: []page.Link{{To: Prefix + "files", Label: "Ajouter des fichiers"}}},
@@ -78,9 +79,9 @@ var english = Words{
 	Lessons: "My lessons", Hello: "Hello %s. Prepare a lesson: the box fetches its documents ahead and tells you what will be ready.",
 	NewLesson: "Prepare a lesson", Coming: "To come", Past: "Past", NoLessons: "No lesson is prepared yet.",
 	NoLessonsHint: "Paste a few links, pick a day: the box does the rest.",
-	Empty:         "Empty", SomeCannot: "%d of %d ready, %d cannot be kept", SomeReady: "%d of %d ready", AllReady: "Everything is ready",
+	Empty:         "Empty", SomeCannot: "%d of %d ready, %d cannot be kept", OneCannot: "%d of %d ready, 1 cannot be kept", SomeReady: "%d of %d ready", AllReady: "Everything is ready",
 	ReadyAt: "Ready at %s", ReadyOn: "Ready on %s at %s", Progress: "Progress",
-	Show: "Show the class", Edit: "Edit", Delete: "Delete", PupilsPage: "See it as pupils do", Items: "Documents of this lesson",
+	Show: "Show the class", Edit: "Edit", Copy: "Make it a lesson of mine", Delete: "Delete", PupilsPage: "See it as pupils do", Items: "Documents of this lesson",
 	NoItems: "This lesson has no documents yet.", ShowLead: "Scan this code with a tablet", ShowOr: "or type this address:", ShowCode: "Lesson code",
 	Print: "To have it on paper, print this page from your browser.", Back: "Back to the lesson",
 	DeleteTitle: "Delete this lesson?", DeleteHint: "Its address and its code will lead nowhere. Files added to the box stay there.", DeleteNow: "Delete the lesson", Keep: "Keep it",
@@ -95,11 +96,12 @@ var english = Words{
 	Files: "Add files", FilesLead: "They are there for the class at once, with or without the line, and are then brought to safety in the region and at the ministry.",
 	Drop: "Drop files here", DropHint: "or", Choose: "Choose files", Resumable: "Several gigabytes are fine. After a lost connection, a page that was loaded again or an empty battery, choose the same file: it goes on from where it was.",
 	NeedScript: "To send files, allow JavaScript in this browser.", NoUploads: "This box takes no files for the moment.",
-	FileTitle: "Title", Licence: "Who may use it again?", Send: "Send", SendAll: "Send all", Pause: "Pause", Resume: "Go on", Remove: "Remove", Sent: "Arrived on the box", Waiting: "The connection is lost. It goes on by itself.",
+	FileTitle: "Title", Licence: "Who may use it again?", Send: "Send", SendAll: "Send all", Pause: "Pause", Resume: "Go on", Remove: "Remove", Sent: "Arrived on the box", Tidy: "Done", Waiting: "The connection is lost. It goes on by itself.",
 	Left: "sent", Sending: "On their way", Added: "On the box", NoFiles: "No file was added yet.", Storing: "All of it has arrived and is being put away.", GoOn: "Was it interrupted? Choose the same file to go on.",
 	SignIn:     notice{Title: "This page is for teachers", Text: "You are not signed in.", Links: []page.Link{{To: "/sign-in", Label: "Sign in"}}},
 	Lost:       notice{Title: "There is no such page", Advice: "Check the address, or go back to your lessons.", Links: []page.Link{{To: Prefix, Label: "My lessons"}}},
 	NoLesson:   notice{Title: "There is no such lesson, or no more", Advice: "It may have been deleted.", Links: []page.Link{{To: Prefix, Label: "My lessons"}}},
+	NotYours:   notice{Title: "This lesson is somebody else’s", Text: "Only who prepared it and the school’s admin can change it.", Advice: "Use it as a start for one of yours.", Links: []page.Link{{To: Prefix, Label: "My lessons"}}},
 	Broken:     notice{Title: "The page could not be made", Advice: "Try again in a while. If it goes on, tell whoever looks after the box.", Links: []page.Link{{Label: "Try again"}}},
 	NotSaved:   notice{Title: "The lesson could not be saved", Text: "The box’s disk does not answer as it should.", Advice: "Try again in a while. If it goes on, tell whoever looks after the box.", Links: []page.Link{{To: Prefix, Label: "My lessons"}}},
 	NotRemoved: notice{Title: "The file could not be removed", Advice: "Try again in a while.", Links: []page.Link{{To: Prefix + "files", Label: "Add files"}}},

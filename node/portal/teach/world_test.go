@@ -60,7 +60,7 @@ func newWorld(t *testing.T) *world {
 			if c, err := r.Cookie("who"); err == nil {
 				name = c.Value
 			}
-			return teach.Person{Subject: name, Name: name}, name != ""
+			return teach.Person{Subject: name, Name: name, Admin: name == "admin"}, name != ""
 		},
 		Token: func(*http.Request) string { return "token-1" },
 		Log: func(_ context.Context, who teach.Person, action, what string) {

@@ -65,6 +65,7 @@
           row.querySelector("progress").value = 100;
           part("pause").hidden = true;
           tell(say.sent);
+          part("remove").textContent = say.tidy; // it takes the row away, not the file
         },
       });
       const before = await upload.findPreviousUploads();
