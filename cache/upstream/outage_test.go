@@ -43,6 +43,28 @@ func TestRefusalTakesTheLineDownAtOnce(t *testing.T) {
 	})
 }
 
+// A line that nobody uses may be gone without anybody's seeing it.
+func TestADoubtedLineIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, hello)
+		u := start(t, o)
+		u.Doubt()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantUp(t, u)
+		if u.State().LastOK.IsZero() {
+			t.Error("nobody asked")
+		}
+		o.set(modeRefused)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		wantUp(t, u)
+		u.Doubt()
+		<-u.Down()
+		wantDown(t, u, CauseRefused)
+	})
+}
+
 func TestAListenerThatRestartsIsNotAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin(t, hello)

@@ -179,6 +179,11 @@ func (u *Upstream) State() State {
 	return st
 }
 
+// Doubt has the site asked soon whether the line is still there, if that is what
+// is taken for granted: for whoever has seen another way out of the school go. It
+// may be called as often as there is reason to.
+func (u *Upstream) Doubt() { u.observe(event{kind: evDoubt}) }
+
 // Down returns a channel that is closed when the line goes down, or is closed
 // already if it is down. It stays closed; ask again after the line is up.
 func (u *Upstream) Down() <-chan struct{} {

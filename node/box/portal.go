@@ -24,7 +24,7 @@ func (b *Box) openPortal(files http.Handler) (http.Handler, error) {
 	if !cfg.Enabled {
 		return files, nil
 	}
-	lines := &lines{of: b.front.Snapshot, states: b.front.Lines, region: b.region}
+	lines := &lines{of: b.front.Snapshot, states: b.front.Lines, doubt: b.front.Doubt, began: time.Now(), connected: b.region.connected}
 	parts := portal.Parts{Line: lines, Files: apart(files)}
 	if len(b.cfg.Site) > 0 {
 		parts.Sites = lines
@@ -73,6 +73,15 @@ type published interface {
 	Published() (changed <-chan struct{}, stop func())
 	PublishedSince(mark uint64) (ids []string, now uint64, known bool)
 	Connected() (server string, since time.Time)
+}
+
+func (m *membership) connected() (server string, since time.Time, follows bool) {
+	f := m.follower.Load()
+	if f == nil {
+		return "", time.Time{}, false
+	}
+	server, since = f.Connected()
+	return server, since, true
 }
 
 // catalogue is nil while nothing is known of the region.
@@ -220,7 +229,11 @@ const seenFor = 3 * time.Second
 type lines struct {
 	of     func(ctx context.Context) front.Snapshot
 	states func() []front.SiteState
-	region *membership
+	doubt  func(since time.Time) // has sites asked that have not answered since
+	began  time.Time
+	// connected is the region's server, empty without one, and since when it is so:
+	// zero if never. The box may follow no region.
+	connected func() (server string, since time.Time, follows bool)
 
 	looking sync.Mutex
 	mu      sync.Mutex
@@ -264,7 +277,8 @@ func (l *lines) Sites(ctx context.Context) []portal.Site {
 }
 
 // Line implements portal.Line: the line is there while the region or any site
-// can be reached over it, and has been down since the last of them went.
+// can be reached over it, and has been down since the last of them went. When the
+// region goes, sites that nobody asks at the time are asked.
 func (l *lines) Line() portal.LineState {
 	var out portal.LineState
 	hear := func(up bool, since time.Time) {
@@ -275,9 +289,15 @@ func (l *lines) Line() portal.LineState {
 			out.Known, out.Since = true, since
 		}
 	}
-	if f := l.region.follower.Load(); f != nil {
-		if server, since := f.Connected(); server != "" || !since.IsZero() {
+	if server, since, follows := l.connected(); follows {
+		if server != "" || !since.IsZero() {
 			hear(server != "", since)
+		}
+		if server == "" { // what sites said before is no news of the line any more
+			if since.IsZero() {
+				since = l.began
+			}
+			l.doubt(since)
 		}
 	}
 	for _, site := range l.states() {

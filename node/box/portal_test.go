@@ -291,6 +291,35 @@ func TestBeforeTheRegionIsKnownNothingIsPublished(t *testing.T) {
 	}
 }
 
+// Sites that nobody asks say nothing of a line that is cut: when the region is
+// gone they are asked, and what they said before does not count for long.
+func TestSitesAreAskedWhenTheRegionIsGone(t *testing.T) {
+	at := func(h int) time.Time { return time.Date(2026, 11, 23, h, 0, 0, 0, time.UTC) }
+	for name, tt := range map[string]struct {
+		server  string
+		since   time.Time
+		follows bool
+		want    time.Time // zero: nobody is asked
+	}{
+		"no region":      {"", time.Time{}, false, time.Time{}},
+		"there":          {"s1", at(8), true, time.Time{}},
+		"gone":           {"", at(9), true, at(9)},
+		"not met as yet": {"", time.Time{}, true, at(7)},
+	} {
+		var asked time.Time
+		l := &lines{
+			states: func() []front.SiteState { return nil }, doubt: func(since time.Time) { asked = since }, began: at(7),
+			connected: func() (string, time.Time, bool) { return tt.server, tt.since, tt.follows },
+		}
+		if got := l.Line(); got.Up != (tt.server != "") || got.Known != !tt.since.IsZero() {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if !asked.Equal(tt.want) {
+			t.Errorf("%s: asked for news since %v, want %v", name, asked, tt.want)
+		}
+	}
+}
+
 func TestTheLineInWords(t *testing.T) {
 	at := func(h int) time.Time { return time.Date(2026, 11, 23, h, 0, 0, 0, time.UTC) }
 	tests := map[string]struct {
@@ -307,7 +336,7 @@ func TestTheLineInWords(t *testing.T) {
 		"down for who knows how long": {[]front.SiteState{{}}, true, false, time.Time{}},
 	}
 	for name, tt := range tests {
-		l := &lines{states: func() []front.SiteState { return tt.sites }, region: &membership{}}
+		l := &lines{states: func() []front.SiteState { return tt.sites }, connected: (&membership{}).connected}
 		if got := l.Line(); got.Known != tt.known || got.Up != tt.up || !got.Since.Equal(tt.since) {
 			t.Errorf("%s: %+v", name, got)
 		}

@@ -57,6 +57,16 @@ func (f *Front) Lines() (out []SiteState) {
 	return out
 }
 
+// Doubt has the sites asked soon whether they can be reached that are taken to be
+// and have not shown it since then.
+func (f *Front) Doubt(since time.Time) {
+	for _, line := range f.lines {
+		if st := line.State(); st.Up && st.LastOK.Before(since) {
+			line.Doubt()
+		}
+	}
+}
+
 // Snapshot describes the cache as it is now. It may be called at any time.
 func (f *Front) Snapshot(ctx context.Context) Snapshot {
 	out := Snapshot{Sites: f.Lines()}

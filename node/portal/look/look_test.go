@@ -84,7 +84,7 @@ func TestNothingIsKeptOfWhatAPersonSees(t *testing.T) {
 	house := look.House{
 		Title: "École <1>",
 		Nav: func(*http.Request) []look.NavItem {
-			return []look.NavItem{{To: "/teach/", Label: "Leçons", Icon: "lesson"}}
+			return []look.NavItem{{To: "/teach/", Label: "Cours", Icon: "lesson"}}
 		},
 		Person: func(*http.Request) *look.Person {
 			return &look.Person{Name: "Ada", SignOut: look.NavItem{To: "/sign-out", Label: "Sortir"}, Token: "t1"}
