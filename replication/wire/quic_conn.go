@@ -205,7 +205,11 @@ func (q *quicConn) alive() bool { return !q.dead.Load() && q.conn.Context().Err(
 // lost says why the connection is no more. In TLS 1.3 a server decides after our
 // side of the handshake is done, so it may be gone before it was of any use.
 func (q *quicConn) lost() error {
-	return fmt.Errorf("the connection was lost at once: %w", refusal(context.Cause(q.conn.Context())))
+	cause := context.Cause(q.conn.Context())
+	if cause == nil { // the server lets it end
+		return &dialError{errors.New("the server takes no more requests on a connection that it took just now")}
+	}
+	return fmt.Errorf("the connection was lost at once: %w", refusal(cause))
 }
 
 func (q *quicConn) load() int {

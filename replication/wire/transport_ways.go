@@ -50,28 +50,34 @@ func (t *Transport) choose(ctx context.Context) (*quicConn, error) {
 		t.dialer.paths.chose(t.target, ByMemory)
 		return nil, nil
 	}
-	race := t.race(OverQUIC)
-	if race == nil {
-		return nil, net.ErrClosed
+	// Those who waited for the same race may have filled what it brought.
+	for {
+		race := t.race(OverQUIC)
+		if race == nil {
+			return nil, net.ErrClosed
+		}
+		select {
+		case <-race.done:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if race.err != nil {
+			return nil, race.err
+		}
+		if race.way == OverTCP {
+			return nil, nil
+		}
+		if q := t.standing(); q != nil {
+			return q, nil
+		}
+		if !race.won.alive() {
+			return nil, race.won.lost() //nolint:contextcheck // it is the connection's own
+		}
 	}
-	select {
-	case <-race.done:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	if race.err != nil {
-		return nil, race.err
-	}
-	if race.way == OverTCP {
-		return nil, nil
-	}
-	if q := t.standing(); q != nil {
-		return q, nil
-	}
-	return nil, race.won.lost() //nolint:contextcheck // it is the connection's own
 }
 
-// standing is the QUIC connection with the least to do, if one has room.
+// standing is the QUIC connection with the least to do, if one has room or there
+// may be no more of them.
 func (t *Transport) standing() *quicConn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
