@@ -27,9 +27,10 @@ type cli struct {
 	Neighbours neighboursCmd `cmd:"" help:"List the other boxes of this box's school, and how each is."`
 	Drain      drainCmd      `cmd:"" help:"Take a box out of its school's pool, before it is repaired or taken away."`
 
-	Region  regionCmd  `cmd:"" group:"A region and its boxes:" help:"Found, run and look after a region: its servers, its invitations, its rules."`
-	Central centralCmd `cmd:"" group:"A region and its boxes:" help:"Run the ministry's gateway, between its object store and the regions."`
-	Enrol   enrolCmd   `cmd:"" group:"A region and its boxes:" help:"Make this machine a box, or this person an operator, of a region."`
+	Region    regionCmd    `cmd:"" group:"A region and its boxes:" help:"Found, run and look after a region: its servers, its invitations, its rules."`
+	Central   centralCmd   `cmd:"" group:"A region and its boxes:" help:"Run the ministry's gateway, between its object store and the regions."`
+	Enrol     enrolCmd     `cmd:"" group:"A region and its boxes:" help:"Make this machine a box, or this person an operator, of a region."`
+	Provision provisionCmd `cmd:"" group:"A region and its boxes:" help:"Have a new appliance enrolled by a file on a USB stick or its boot partition."`
 
 	Status    statusCmd    `cmd:"" group:"What operators ask of a region:" help:"Say how the region is: leader, servers, boxes, the way to the centre."`
 	Boxes     boxesCmd     `cmd:"" group:"What operators ask of a region:" help:"List the boxes and how each is."`

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"preau/node/config"
+	"preau/node/control"
+	"preau/node/lifecycle"
+	"preau/node/obs"
+	"preau/node/provision"
+)
+
+type provisionCmd struct {
+	Data    string          `required:"" placeholder:"DIR" help:"The box's folder, where its identity goes to DIR/identity."`
+	State   string          `required:"" placeholder:"FILE" help:"Keeps what was read, so that the stick can be pulled out."`
+	Media   []string        `required:"" placeholder:"PATTERN" help:"Where to look for the file, such as /run/preau/sticks/*/preau.toml; the first that is there counts."`
+	Network string          `placeholder:"FILE" help:"Where to write the box's address for systemd-networkd, if the file has one."`
+	Without string          `placeholder:"FILE" help:"A file that says why the box runs without its disk, if it does: tpm or disk."`
+	Console string          `placeholder:"FILE" help:"The box's screen (default: standard output)."`
+	Listen  string          `default:":80" placeholder:"ADDR" help:"Where people see what the box waits for."`
+	Admin   string          `default:"127.0.0.1:9190" placeholder:"ADDR" help:"Where operators look meanwhile."`
+	Look    config.Duration `default:"3s" help:"How often to look for files."`
+}
+
+func (provisionCmd) Help() string {
+	return `For appliances, before preau box: it waits for a file preau.toml on the boot partition or a USB stick, enrols the box with the token in it and ends. Of a box that is enrolled it only sets the address. It never asks for anything.
+
+    token = "PREAU1-..."           from: preau region token --school CODE
+    name = "library-1"             if you like; else box- and the end of its hardware address
+
+    [network]                      only where the school has no DHCP
+    address = "10.20.30.5/24"
+    gateway = "10.20.30.1"
+    dns = ["10.20.30.1"]
+
+The token is wiped from the file once it was used.`
+}
+
+// Run returns once the box is enrolled.
+func (c provisionCmd) Run(ctx context.Context, to streams) error {
+	log, err := obs.NewLogger(to.err, obs.DefaultLog())
+	if err != nil {
+		return err
+	}
+	name, err := ownName()
+	if err != nil {
+		return err
+	}
+	parts := provision.Parts{
+		Enrol: control.Enrol, Addresses: ownAddresses, QR: qrCode, Console: to.out,
+		Look: c.Look.Std(), Patience: time.Minute, Again: lifecycle.Backoff{Min: 3 * time.Second, Max: time.Minute},
+	}
+	if c.Console != "" {
+		screen, err := os.OpenFile(c.Console, os.O_WRONLY, 0)
+		if err != nil {
+			// A machine without a screen is one all the same.
+			log.WarnContext(ctx, "nothing can be shown on the screen", "err", err)
+		} else {
+			defer screen.Close() //nolint:errcheck // nothing is held back
+			parts.Console = screen
+		}
+	}
+	p, err := provision.New(provision.Config{
+		Data: c.Data, State: c.State, Media: c.Media, Network: c.Network, Degraded: c.Without, Listen: c.Listen, Admin: c.Admin, Name: name,
+	}, parts, log)
+	if err != nil {
+		return usageError{err}
+	}
+	return p.Run(ctx)
+}
+
+// ownName is box- and the end of the first network card's address, which is
+// written on most machines and stays.
+func ownName() (string, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return "", fmt.Errorf("look for network cards: %w", err)
+	}
+	for _, card := range all {
+		if n := len(card.HardwareAddr); n >= 6 && card.Flags&net.FlagLoopback == 0 {
+			return fmt.Sprintf("box-%x", []byte(card.HardwareAddr[n-3:])), nil
+		}
+	}
+	return "box-new", nil
+}
+
+// ownAddresses are those under which the machine can be reached, IPv4 first, as
+// they stand in a URL.
+func ownAddresses() []string {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var four, six []string
+	for _, a := range all {
+		prefix, ok := a.(*net.IPNet)
+		if !ok || !prefix.IP.IsGlobalUnicast() {
+			continue
+		}
+		if ip := prefix.IP.To4(); ip != nil {
+			four = append(four, ip.String())
+		} else {
+			six = append(six, "["+prefix.IP.String()+"]")
+		}
+	}
+	return slices.Concat(four, six)
+}

@@ -1,0 +1,9 @@
+package provision
+
+import "net/http"
+
+// Page is what people see while the box waits.
+func (p *Provision) Page() http.Handler { return p.pageHandler() }
+
+// State is what programs are told.
+func (p *Provision) State() State { return *p.state.Load() }

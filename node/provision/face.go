@@ -1,0 +1,125 @@
+package provision
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"preau/cache/page"
+	"preau/node/obs"
+)
+
+// Step is how far the box is on its way into its region.
+type Step string
+
+// The steps.
+const (
+	Waiting   Step = "waiting"   // for a file
+	Mistake   Step = "mistake"   // the file that is there can't be used
+	Asking    Step = "asking"    // the region, with the token
+	Unreached Step = "unreached" // the region does not answer yet
+	Refused   Step = "refused"   // the region said no
+	Done      Step = "done"
+)
+
+// State is what people and programs are told.
+type State struct {
+	Step     Step     `json:"step"`
+	File     string   `json:"file,omitempty"` // that is meant
+	Problems []string `json:"problems,omitempty"`
+	Box      string   `json:"box"`
+	Address  string   `json:"address,omitempty"` // of the page
+	Degraded string   `json:"degraded,omitempty"`
+}
+
+// tell brings the page and the screen up to date.
+func (p *Provision) tell(f found, s State) {
+	if len(f.problems) > 0 && s.Step == Waiting {
+		s = State{Step: Mistake, Problems: f.problems}
+	}
+	s.File, s.Box, s.Degraded = f.path, p.name(), p.degraded()
+	if all := p.parts.Addresses(); len(all) > 0 {
+		s.Address = "http://" + all[0] + "/"
+	}
+	p.state.Store(&s)
+	code, _ := p.claim.Code()
+	text := screen(s, code)
+	if text == p.shown {
+		return
+	}
+	p.shown = text
+	if s.Address != "" && s.Step != Done {
+		if qr, err := p.parts.QR(s.Address); err == nil {
+			text += "\n" + qr
+		}
+	}
+	// A screen that nobody has plugged in is no reason to stop.
+	_, _ = fmt.Fprint(p.parts.Console, text)
+}
+
+// screen is a state as the box's screen shows it, in both languages.
+func screen(s State, code string) string {
+	var b strings.Builder
+	b.WriteString("\n")
+	for _, lang := range []page.Lang{page.French, page.English} {
+		n := notice(s, lang)
+		fmt.Fprintf(&b, "  %s.\n", n.Title)
+		for _, line := range []string{n.Text, n.Advice} {
+			if line != "" {
+				fmt.Fprintf(&b, "  %s\n", line)
+			}
+		}
+		b.WriteString("\n")
+	}
+	for _, problem := range s.Problems {
+		fmt.Fprintf(&b, "      %s\n", problem)
+	}
+	if s.Address != "" {
+		fmt.Fprintf(&b, "\n      %s\n", s.Address)
+	}
+	if code != "" {
+		fmt.Fprintf(&b, "\n  %s\n  %s\n\n      %s\n", wordsIn(page.French).code, wordsIn(page.English).code, code)
+	}
+	return b.String()
+}
+
+var frame = page.Must(`{{template "notice" .Notice}}{{with .Problems}}<ul>{{range .}}<li>{{.}}</li>{{end}}</ul>{{end}}<p>{{.Box}}</p>`)
+
+// pageHandler answers everything with how far the box is. It never shows the
+// claim code: whoever stands before the box's screen may claim it, and not
+// whoever is on its network.
+func (p *Provision) pageHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		lang, s := page.Language(r), *p.state.Load()
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Refresh", "10")
+		n := notice(s, lang)
+		say := wordsIn(lang)
+		if page.Asked(r, "text/html") != "" {
+			body := struct {
+				Notice   page.Notice
+				Problems []string
+				Box      string
+			}{n, s.Problems, fmt.Sprintf(say.box, s.Box) + " " + say.where}
+			if frame.Write(w, r, page.Answer{Status: http.StatusServiceUnavailable, Lang: lang, Title: n.Title, Body: body}) == nil {
+				return
+			}
+		}
+		n.Plain(w, r, http.StatusServiceUnavailable, lang)
+	})
+}
+
+// statusHandler says the same to programs, in the form in which a box does.
+func (p *Provision) statusHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		s := *p.state.Load()
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(struct {
+			Version   string `json:"version"`
+			Problem   string `json:"problem"`
+			Provision State  `json:"provision"`
+		}{obs.ReadBuild().Version, strings.Join(append([]string{notice(s, page.English).Title}, s.Problems...), ": "), s}) // nobody to tell
+	})
+}

@@ -1,0 +1,90 @@
+package provision
+
+import (
+	"path/filepath"
+
+	"preau/cache/page"
+)
+
+// words is what people are told, in one language.
+type words struct {
+	titles map[Step]string
+	advice map[Step]string
+	// file says which file is meant.
+	file string
+	// degraded is why the box runs without its disk.
+	degraded map[string]string
+	code     string // what the code below it is for
+	box      string // what the box is called
+	where    string // where the code is
+}
+
+func wordsIn(lang page.Lang) words { return said.In(lang) }
+
+var said = page.Both[words]{
+	French: words{
+		titles: map[Step]string{
+			Waiting:   "Cette boîte attend sa clé USB",
+			Mistake:   "Le fichier de la clé USB ne peut pas servir",
+			Asking:    "La boîte se présente à sa région",
+			Unreached: "La région ne répond pas encore",
+			Refused:   "La région refuse cette invitation",
+			Done:      "La boîte est prête",
+		},
+		advice: map[Step]string{
+			Waiting:   "Branchez la clé préparée par votre région : elle contient le fichier preau.toml. Rien d’autre n’est à faire.",
+			Mistake:   "Corrigez le fichier sur un ordinateur, puis rebranchez la clé. Rien n’est perdu.",
+			Asking:    "Cela prend quelques secondes. La clé peut déjà être retirée.",
+			Unreached: "Vérifiez le câble réseau. La boîte réessaie toute seule, et la clé peut être retirée.",
+			Refused:   "Demandez une nouvelle invitation à votre région, écrivez-la dans preau.toml, et rebranchez la clé.",
+			Done:      "Elle démarre. La clé peut être retirée.",
+		},
+		file: "Fichier : ",
+		degraded: map[string]string{
+			"tpm":  "Le disque de cette boîte est verrouillé par une autre carte mère : elle tourne sans lui, et n’a rien effacé.",
+			"disk": "Le disque de cette boîte ne peut pas être lu : elle tourne sans lui.",
+		},
+		code:  "Code pour devenir responsable de cette boîte, une fois qu’elle est prête :",
+		box:   "Cette boîte s’appelle %s.",
+		where: "Le code pour en devenir responsable est affiché sur son écran.",
+	},
+	English: words{
+		titles: map[Step]string{
+			Waiting:   "This box waits for its USB stick",
+			Mistake:   "The file on the USB stick can’t be used",
+			Asking:    "The box introduces itself to its region",
+			Unreached: "The region does not answer yet",
+			Refused:   "The region refuses this invitation",
+			Done:      "The box is ready",
+		},
+		advice: map[Step]string{
+			Waiting:   "Plug in the stick that your region has prepared: it has the file preau.toml. Nothing else is to be done.",
+			Mistake:   "Correct the file on a computer, and plug the stick in again. Nothing is lost.",
+			Asking:    "This takes some seconds. The stick can be pulled out already.",
+			Unreached: "Check the network cable. The box tries again by itself, and the stick can be pulled out.",
+			Refused:   "Ask your region for a new invitation, write it into preau.toml, and plug the stick in again.",
+			Done:      "It starts. The stick can be pulled out.",
+		},
+		file: "File: ",
+		degraded: map[string]string{
+			"tpm":  "The disk of this box is locked by another main board: it runs without it, and has deleted nothing.",
+			"disk": "The disk of this box can’t be read: it runs without it.",
+		},
+		code:  "Code to become responsible for this box, once it is ready:",
+		box:   "This box is called %s.",
+		where: "The code to become responsible for it is on its screen.",
+	},
+}
+
+// notice is a state in words.
+func notice(s State, lang page.Lang) page.Notice {
+	say := wordsIn(lang)
+	n := page.Notice{Title: say.titles[s.Step], Text: say.degraded[s.Degraded], Advice: say.advice[s.Step]}
+	if s.File != "" && s.Step == Mistake {
+		if n.Text != "" {
+			n.Text += " "
+		}
+		n.Text += say.file + filepath.Base(s.File)
+	}
+	return n
+}
