@@ -97,8 +97,8 @@ test-system: ## run the long tests, and those that need root or tools (see .ci/r
 	export PREAU_TEST_BINARY=$(TESTED); $(call TESTS,-p $(WHOLE_AT_ONCE) -vet=off -tags system -count=1 -timeout 30m,$(IN_ORDER))
 	export PREAU_TEST_BINARY=$(TESTED); $(call TESTS,-vet=off -tags system -count=1 -timeout 15m,$(ALONE_DIRS))
 
-test-appliance: ## test packages and images: root, on Debian, with mmdebstrap, systemd-container, lintian, aptly, gnupg, buildah, podman, runc
-	$(call TESTS,-tags appliance -count=1 -timeout 40m,./images)
+test-appliance: ## test packages and images: root, on Debian, with mmdebstrap, systemd-container, lintian, aptly, gnupg, buildah, podman, runc, ansible, ansible-lint, yamllint, openssh-client, iproute2, zstd, mtools, qemu-system-x86, ovmf
+	$(call TESTS,-tags appliance -count=1 -timeout 60m,./images ./ansible)
 
 vet: ## look for mistakes that compile, with all build tags
 	$(GO) vet -tags system,bench,appliance ./...

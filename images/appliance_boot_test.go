@@ -1,0 +1,316 @@
+//go:build appliance && linux
+
+package images_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// vm is a machine with the image on its disk.
+type vm struct {
+	cmd           *exec.Cmd
+	dir, disk     string
+	monitor, page string
+	ended         chan struct{}
+}
+
+// start switches a machine on. There is one processor's worth of emulation, so
+// that it works on any machine.
+func (v *vm) start(t *testing.T, more ...string) {
+	t.Helper()
+	v.monitor = filepath.Join(v.dir, "monitor")
+	_ = os.Remove(v.monitor) // of an earlier start
+	vars := filepath.Join(v.dir, "vars.fd")
+	if _, err := os.Stat(vars); err != nil {
+		do(t, "", nil, "cp", "/usr/share/OVMF/OVMF_VARS_4M.fd", vars)
+	}
+	port := freePort(t)
+	v.page = fmt.Sprintf("http://127.0.0.1:%d", port)
+	args := []string{"-n", "5", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", "2", "-m", "1536",
+		"-nodefaults", "-display", "none",
+		"-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd", "-drive", "if=pflash,format=raw,file=" + vars,
+		"-drive", "if=none,id=d,format=raw,file=" + v.disk + ",discard=unmap", "-device", "virtio-blk-pci,drive=d,bootindex=1",
+		"-device", "virtio-rng-pci", "-device", "qemu-xhci,id=usb", "-device", "i6300esb", "-action", "watchdog=reset",
+		"-netdev", fmt.Sprintf("user,id=n,hostfwd=tcp:127.0.0.1:%d-:80", port), "-device", "virtio-net-pci,netdev=n,mac=52:54:00:0b:ad:c0",
+		"-serial", "file:" + filepath.Join(v.dir, "serial.txt"), "-monitor", "unix:" + v.monitor + ",server,nowait"}
+	v.cmd = exec.Command("nice", append(args, more...)...) // its end is told below
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	v.cmd.Stderr = os.Stderr
+	if err := v.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	v.ended = make(chan struct{})
+	go func(c *exec.Cmd, ended chan struct{}) {
+		_ = c.Wait() // it is killed, or its guest has switched it off
+		close(ended)
+	}(v.cmd, v.ended)
+	t.Cleanup(func() {
+		v.cut()
+		if t.Failed() {
+			text, _ := os.ReadFile(filepath.Join(v.dir, "serial.txt")) // as much as there is
+			t.Logf("the machine's console:\n%s", text[max(0, len(text)-16000):])
+		}
+	})
+}
+
+// cut takes the power away: what the guest has not synced is gone.
+func (v *vm) cut() {
+	_ = v.cmd.Process.Kill() // or it has just ended
+	<-v.ended
+}
+
+// says gives the machine's monitor a command.
+func (v *vm) says(t *testing.T, command string) {
+	t.Helper()
+	within(t, 30*time.Second, func() error {
+		c, err := net.Dial("unix", v.monitor)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			return err
+		}
+		if err := prompt(c); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(c, command); err != nil {
+			return err
+		}
+		return prompt(c)
+	})
+}
+
+// prompt reads until the monitor waits for a command.
+func prompt(r io.Reader) error {
+	var text []byte
+	for b := make([]byte, 256); !strings.HasSuffix(string(text), "(qemu) "); {
+		n, err := r.Read(b)
+		if err != nil {
+			return err
+		}
+		text = append(text, b[:n]...)
+	}
+	if i := strings.Index(string(text), "Error"); i >= 0 {
+		return fmt.Errorf("the monitor says %s", text[i:])
+	}
+	return nil
+}
+
+func textSum(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port
+}
+
+// get asks the box for a page.
+func (v *vm) get(ctx context.Context, path, lang string) (int, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, v.page+path, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	r.Header.Set("Accept", "text/html")
+	r.Header.Set("Accept-Language", lang)
+	resp, err := http.DefaultClient.Do(r) //nolint:forbidigo // a test's, to loopback
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(body), err
+}
+
+// begin downloads something, says when a part of it has come, and goes on until
+// it is cut off.
+func (v *vm) begin(ctx context.Context, path string, begun chan<- struct{}) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, v.page+path, nil)
+	if err != nil {
+		return
+	}
+	resp, err := http.DefaultClient.Do(r) //nolint:forbidigo // a test's, to loopback
+	if err != nil {
+		return // begun is never closed, which is told
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadFull(resp.Body, make([]byte, 4<<20)); err == nil {
+		close(begun)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body) // it is cut off
+}
+
+// applianceRegion is one server of a region on this machine.
+type applianceRegion struct {
+	program, operator, address string
+}
+
+func startRegion(t *testing.T, dir string) applianceRegion {
+	t.Helper()
+	program := filepath.Join(dir, "preau")
+	do(t, "..", []string{"CGO_ENABLED=0"}, "go", "build", "-o", program, "./cmd/preau")
+	port := freePort(t)
+	r := applianceRegion{program: program, operator: filepath.Join(dir, "region", "operator"), address: fmt.Sprintf("127.0.0.1:%d", port)}
+	// 10.0.2.2 is this machine, as one under emulation sees it.
+	do(t, dir, nil, program, "region", "init", "--data", "region", "--listen", r.address, "--advertise", fmt.Sprintf("10.0.2.2:%d", port), "--name", "Test", "--server", "s1")
+	log, err := os.Create(filepath.Join(dir, "region.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(program, "region", "run", "--data", "region", "--admin", "127.0.0.1:0") // its end is told below
+	c.Dir, c.Stderr, c.SysProcAttr = dir, log, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Signal(syscall.SIGTERM) // or it has just ended
+		_ = c.Wait()                          // it was told to
+		_ = log.Close()
+	})
+	within(t, time.Minute, func() error {
+		_, err := r.ask(t.Context(), "status")
+		return err
+	})
+	return r
+}
+
+// ask gives an operator's command.
+func (r applianceRegion) ask(ctx context.Context, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, r.program, append(args, "--as", r.operator, "--region", r.address)...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("preau %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+func (r applianceRegion) must(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := r.ask(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (r applianceRegion) token(t *testing.T) string {
+	t.Helper()
+	var made struct{ Token string }
+	if err := json.Unmarshal([]byte(r.must(t, "region", "token", "--school", "0690001A", "--no-qr", "--json")), &made); err != nil {
+		t.Fatal(err)
+	}
+	return made.Token
+}
+
+// TestTheApplianceFromBareMetalToServing boots the image on a machine with an
+// empty disk around it: it waits in words, takes its region from a stick that is
+// plugged in, serves what the region has published, and does so again after the
+// power was cut in the middle of a download.
+func TestTheApplianceFromBareMetalToServing(t *testing.T) {
+	need(t, "qemu-system-x86_64=qemu-system-x86", "mcopy=mtools")
+	_, raw := applianceImage(t)
+	dir := t.TempDir()
+	r := startRegion(t, dir)
+	v := &vm{dir: dir, disk: filepath.Join(dir, "disk.raw")}
+	do(t, "", nil, "cp", "--sparse=always", raw, v.disk)
+	if err := os.Truncate(v.disk, 4<<30); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	v.start(t)
+	within(t, 5*time.Minute, func() error {
+		code, body, err := v.get(t.Context(), "/", "fr")
+		if err == nil && (code != http.StatusServiceUnavailable || !strings.Contains(body, "Cette boîte attend sa clé USB") || !strings.Contains(body, "box-0badc0")) {
+			return fmt.Errorf("%d %s", code, body)
+		}
+		return err
+	})
+	t.Logf("first boot to its page: %v", time.Since(began).Round(time.Second))
+
+	stick := filepath.Join(dir, "stick.img")
+	file := filepath.Join(dir, "preau.toml")
+	token := r.token(t)
+	if err := errors.Join(os.WriteFile(stick, nil, 0o644), os.Truncate(stick, 64<<20), os.WriteFile(file, []byte("token = \""+token+"\"\nname = \"library-1\"\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	do(t, "", nil, "mformat", "-i", stick, "-F", "::")
+	do(t, "", nil, "mcopy", "-i", stick, file, "::preau.toml")
+	film := filepath.Join(dir, "film.bin")
+	do(t, "", nil, "dd", "if=/dev/urandom", "of="+film, "bs=1M", "count=40", "status=none")
+	r.must(t, "publish", film, "--collection", "lessons", "--id", "film", "--no-subscribe")
+	plugged := time.Now()
+	v.says(t, "drive_add 0 if=none,id=stick,format=raw,file="+stick)
+	v.says(t, "device_add usb-storage,id=stick,bus=usb.0,drive=stick")
+	within(t, 4*time.Minute, func() error {
+		code, body, err := v.get(t.Context(), "/r/", "fr")
+		if err == nil && (code != http.StatusOK || !strings.Contains(body, "film")) {
+			return fmt.Errorf("%d %.200s", code, body)
+		}
+		return err
+	})
+	t.Logf("from the stick to serving: %v", time.Since(plugged).Round(time.Second))
+	if text := do(t, "", nil, "mtype", "-i", stick, "::preau.toml"); strings.Contains(text, token) || !strings.Contains(text, "this token was used for the box library-1") {
+		t.Errorf("the stick has:\n%s", text)
+	}
+	within(t, time.Minute, func() error {
+		list, err := r.ask(t.Context(), "boxes")
+		if err == nil && !strings.Contains(list, "library-1") {
+			return errors.New(list)
+		}
+		return err
+	})
+
+	// The power fails while the film is on its way to the disk.
+	ctx, stop := context.WithCancel(t.Context())
+	begun, got := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(got)
+		v.begin(ctx, "/r/film", begun)
+	}()
+	within(t, time.Minute, func() error {
+		select {
+		case <-begun:
+			return nil
+		default:
+			return errors.New("not a byte of the film has come")
+		}
+	})
+	v.cut()
+	stop()
+	<-got
+
+	again := time.Now()
+	v.start(t)
+	want := digest(t, film)
+	within(t, 5*time.Minute, func() error {
+		code, body, err := v.get(t.Context(), "/r/film", "fr")
+		if err == nil && (code != http.StatusOK || textSum(body) != want) {
+			return fmt.Errorf("%d, %d bytes", code, len(body))
+		}
+		return err
+	})
+	t.Logf("after the power cut to a whole film: %v", time.Since(again).Round(time.Second))
+}
