@@ -14,10 +14,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// mirror is where the hosts' Debian comes from; PREAU_TEST_MIRROR names another.
-const mirror = "http://deb.debian.org/debian"
+	"preau/images/mirror"
+)
 
 // need finds tools, and says what to install for those that are missing.
 func need(t *testing.T, tools ...string) {
@@ -64,9 +63,12 @@ func tree(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(half) //nolint:errcheck // it is gone if all went well
-	from := mirror
-	if m := os.Getenv("PREAU_TEST_MIRROR"); m != "" {
-		from = m
+	// Where this machine's own Debian comes from; PREAU_TEST_MIRROR names another.
+	from := os.Getenv("PREAU_TEST_MIRROR")
+	if from == "" {
+		if from, err = mirror.Own(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	root := filepath.Join(half, "root")
 	do(t, "mmdebstrap", "--variant=minbase", "--include=systemd-sysv,dbus,ca-certificates,curl,iproute2,openssh-server,python3,python3-apt,gnupg,prometheus", "bookworm", root, from)

@@ -17,13 +17,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"preau/images/mirror"
 )
 
 // release is the Debian that hosts of the tests run.
 const release = "bookworm"
-
-// mirror is where it comes from; PREAU_TEST_MIRROR names another.
-const mirror = "http://deb.debian.org/debian"
 
 // serveEnv turns the test's own program into a web server, which can be started
 // inside a host's network: ADDRESS=FOLDER.
@@ -105,9 +104,12 @@ func tree(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(half) //nolint:errcheck // it is gone if all went well
-	from := mirror
-	if m := os.Getenv("PREAU_TEST_MIRROR"); m != "" {
-		from = m
+	// Where this machine's own Debian comes from; PREAU_TEST_MIRROR names another.
+	from := os.Getenv("PREAU_TEST_MIRROR")
+	if from == "" {
+		if from, err = mirror.Own(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	root := filepath.Join(half, "root")
 	do(t, "", nil, "mmdebstrap", "--variant=minbase", "--include=systemd-sysv,dbus,ca-certificates,curl", release, root, from)

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"preau/images/mirror"
 )
 
 // imageTools is what makes the appliance's image, in a Debian of its own: this
@@ -22,7 +24,8 @@ const (
 	imageToolsNumber = "1"
 	imageRelease     = "trixie"
 	imageTools       = "mkosi,systemd-repart,systemd-container,systemd-boot,systemd-boot-efi,systemd-ukify,mtools,dosfstools,e2fsprogs,erofs-utils,ca-certificates,zstd,xz-utils,cpio,kmod,debian-archive-keyring,cryptsetup-bin,bubblewrap,uidmap"
-	imageMirror      = "http://deb.debian.org/debian"
+	// unsaid stands for the mirror in mkosi's sources.
+	unsaid = "http://mirror.invalid/debian"
 )
 
 // mostImage is what an image may have, as it is carried: it goes over schools'
@@ -32,9 +35,15 @@ const mostImage = 350 << 20
 // image makes the appliance's image for x86 machines and the files of an update.
 // Whoever has the key can update boxes that have this image; without a key there
 // is nobody, and such an image is for trials.
-func (j *job) image(ctx context.Context, key, mirror string) error {
+func (j *job) image(ctx context.Context, key, from string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("an image is made in a system of its own, with systemd-nspawn, which needs root")
+	}
+	if from == "" {
+		var err error
+		if from, err = mirror.Own(ctx); err != nil {
+			return fmt.Errorf("-mirror: %w", err)
+		}
 	}
 	version, err := debVersion(j.version, j.epoch)
 	if err != nil {
@@ -46,7 +55,7 @@ func (j *job) image(ctx context.Context, key, mirror string) error {
 		return err
 	}
 	cache = filepath.Join(cache, "preau-images")
-	tools, err := j.imageTools(ctx, cache, mirror)
+	tools, err := j.imageTools(ctx, cache, from)
 	if err != nil {
 		return err
 	}
@@ -56,7 +65,7 @@ func (j *job) image(ctx context.Context, key, mirror string) error {
 	}
 	defer os.RemoveAll(work) //nolint:errcheck // what is left of it is in the cache
 	fmt.Fprintln(j.say, "putting the program and its settings in place")
-	if err := j.stageImage(ctx, work, key, mirror); err != nil {
+	if err := j.stageImage(ctx, work, key, from); err != nil {
 		return err
 	}
 	fmt.Fprintln(j.say, "installing Debian and making the image (some minutes)")
@@ -83,7 +92,7 @@ func imageVersion(version string) string {
 }
 
 // imageTools makes the Debian that has the tools, once.
-func (j *job) imageTools(ctx context.Context, cache, mirror string) (string, error) {
+func (j *job) imageTools(ctx context.Context, cache, from string) (string, error) {
 	dir := filepath.Join(cache, "tools-"+imageRelease+"-"+imageToolsNumber)
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
@@ -98,7 +107,7 @@ func (j *job) imageTools(ctx context.Context, cache, mirror string) (string, err
 	}
 	defer os.RemoveAll(half) //nolint:errcheck // it is gone if all went well
 	root := filepath.Join(half, "root")
-	if err := do(exec.CommandContext(ctx, "mmdebstrap", "--variant=apt", "--include="+imageTools, imageRelease, root, mirror)); err != nil {
+	if err := do(exec.CommandContext(ctx, "mmdebstrap", "--variant=apt", "--include="+imageTools, imageRelease, root, from)); err != nil {
 		return "", err
 	}
 	return dir, os.Rename(root, dir)
@@ -113,7 +122,7 @@ func inTools(ctx context.Context, tools string, options []string, command ...str
 
 // stageImage lays out what mkosi reads: the configuration, and the package's
 // files below what is the appliance's own.
-func (j *job) stageImage(ctx context.Context, work, key, mirror string) error {
+func (j *job) stageImage(ctx context.Context, work, key, from string) error {
 	debs := *j
 	debs.out, debs.archs, debs.say = filepath.Join(work, "deb"), []string{"amd64"}, io.Discard
 	if err := os.Mkdir(debs.out, 0o755); err != nil {
@@ -138,7 +147,7 @@ func (j *job) stageImage(ctx context.Context, work, key, mirror string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(sources, bytes.ReplaceAll(text, []byte(imageMirror), []byte(mirror)), 0o644); err != nil {
+	if err := os.WriteFile(sources, bytes.ReplaceAll(text, []byte(unsaid), []byte(from)), 0o644); err != nil {
 		return err
 	}
 	// Instead of Debian's keyring, whose keys have no business here.

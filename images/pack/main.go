@@ -61,7 +61,7 @@ func run(ctx context.Context, args []string, say io.Writer) error {
 	out := flags.String("out", "bin", "where the results go")
 	compression := flags.String("compression", "xz", "of packages: xz, or gzip, which is faster and larger")
 	key := flags.String("key", "", "fingerprint of the GnuPG key that signs the image's updates; GNUPGHOME says where it is")
-	mirror := flags.String("mirror", imageMirror, "where the image's Debian comes from")
+	mirror := flags.String("mirror", "", "where the image's Debian comes from (default: where this machine's does)")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
