@@ -165,14 +165,10 @@ func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool
 		return true
 	}
 	x.passGate(f.showsAlive())
-	switch {
-	case f.gone:
-		return x.toldGone(f, fwd)
-	case f.own:
-		return x.toldOwn(f, leader, fwd)
-	case f.object != nil && x.notForMe(f.object.Status):
-		x.pass(fwd, x.plan.Name)
+	if x.told(f, leader, fwd) {
 		return true
+	}
+	switch {
 	case f.object != nil && (leader || x.mayShare(f)):
 		cs := rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Collapsed: !leader, Detail: f.source}
 		if leader {
@@ -283,14 +279,10 @@ func (x *exchange) alone(o *object.Object, d *rfc9111.Decision, fwd string) bool
 	if !x.wait(f, leader) {
 		return true
 	}
-	switch {
-	case f.gone:
-		return x.toldGone(f, fwd)
-	case f.own:
-		return x.toldOwn(f, true, fwd)
-	case f.object != nil && x.notForMe(f.object.Status):
-		x.pass(fwd, x.plan.Name)
+	if x.told(f, leader, fwd) {
 		return true
+	}
+	switch {
 	case f.object != nil:
 		x.lead(f)
 		return x.serve(f.object, rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Detail: f.source}, resultMiss, false)

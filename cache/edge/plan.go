@@ -202,23 +202,25 @@ func (x *exchange) name(h http.Header, status int) {
 	}
 }
 
-// toldGone answers with what a flight found: the site no longer has it.
-func (x *exchange) toldGone(f *flight, fwd string) bool {
-	if f.live && x.plan.Anonymous && x.plan.credentials {
-		x.pass(fwd, x.plan.Name)
+// told answers where the profile says of what a flight found that it is nothing for
+// x to share: the site no longer has it, or it is everybody's own. If it returns
+// false, x has not been answered.
+func (x *exchange) told(f *flight, leader bool, fwd string) bool {
+	switch {
+	case f.gone && !(f.live && x.plan.Anonymous && x.plan.credentials):
+		x.answerGone(rfc9111.CacheStatus{Fwd: fwd})
 		return true
-	}
-	x.answerGone(rfc9111.CacheStatus{Fwd: fwd})
-	return true
-}
-
-// toldOwn answers where a flight found that the answer is everybody's own.
-func (x *exchange) toldOwn(f *flight, leader bool, fwd string) bool {
-	if leader && !x.ownDiffers() && !x.neighbour {
-		if resp := f.take(true); resp != nil { //nolint:bodyclose // relayed, and closed there
-			x.relay(resp, fwd, f.source)
-			return true
+	case f.gone:
+	case f.own:
+		if leader && !x.ownDiffers() && !x.neighbour {
+			if resp := f.take(true); resp != nil { //nolint:bodyclose // relayed, and closed there
+				x.relay(resp, fwd, f.source)
+				return true
+			}
 		}
+	case f.object != nil && x.notForMe(f.object.Status):
+	default:
+		return false
 	}
 	x.pass(fwd, x.plan.Name)
 	return true
