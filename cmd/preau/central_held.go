@@ -2,12 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"time"
 )
 
@@ -57,26 +52,9 @@ func (c centralHeldCmd) Run(ctx context.Context, to streams) error {
 	return err
 }
 
-func (c centralHeldCmd) ask(ctx context.Context) ([]heldObject, error) {
+func (c centralHeldCmd) ask(ctx context.Context) (held []heldObject, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Admin+"/held", http.NoBody)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	client := http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext}}
-	defer client.CloseIdleConnections()
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("no gateway answers at %s: %w", c.Admin, err)
-	}
-	defer func() { _ = resp.Body.Close() }() // read as far as it is wanted
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the gateway answers %s: %s", resp.Status, firstLine(resp.Body))
-	}
-	var held []heldObject
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<20)).Decode(&held); err != nil {
-		return nil, fmt.Errorf("the gateway's answer can't be read: %w", err)
-	}
-	return held, nil
+	err = askGateway(ctx, c.Admin, "/held", nil, 64<<20, &held)
+	return held, err
 }

@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"time"
 
 	"preau/node/control"
 	"preau/node/locate"
@@ -54,33 +50,14 @@ func (c locateCmd) Run(ctx context.Context, to streams) error {
 	})
 }
 
-func (c locateCmd) ofGateway(ctx context.Context) (locate.Answer, error) {
-	var a locate.Answer
+func (c locateCmd) ofGateway(ctx context.Context) (a locate.Answer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, usual)
 	defer cancel()
-	u := url.URL{Scheme: "http", Host: c.Central, Path: locate.OperatorsPath, RawQuery: url.Values{"u": {c.URL}, "from": {c.From}}.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
-	if err != nil {
-		return a, usageError{err}
+	err = askGateway(ctx, c.Central, locate.OperatorsPath, url.Values{"u": {c.URL}, "from": {c.From}}, 1<<20, &a)
+	if refused, ok := errors.AsType[*gatewayError](err); ok && refused.status == http.StatusNotFound {
+		err = errors.New("the gateway sends no devices to boxes: locate.domain is not set in its settings")
 	}
-	client := http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext}}
-	defer client.CloseIdleConnections()
-	resp, err := client.Do(req)
-	if err != nil {
-		return a, fmt.Errorf("no gateway answers at %s: %w", c.Central, err)
-	}
-	defer func() { _ = resp.Body.Close() }() // read below
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusNotFound:
-		return a, errors.New("the gateway sends no devices to boxes: locate.domain is not set in its settings")
-	default:
-		return a, fmt.Errorf("the gateway answers %s: %s", resp.Status, firstLine(resp.Body))
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&a); err != nil {
-		return a, fmt.Errorf("the gateway's answer can't be read: %w", err)
-	}
-	return a, nil
+	return a, err
 }
 
 // print tells what is answered. It is no failure that a device goes to the site.
