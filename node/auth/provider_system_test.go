@@ -23,12 +23,10 @@ import (
 	"time"
 
 	"preau/node/auth"
+	"preau/node/webtest"
 )
 
-// providerPackage is a certified provider.
-const providerPackage = "oidc-provider@9.13.3"
-
-// theProvider runs until the test ends, or stop is called.
+// theProvider is a certified one. It runs until the test ends, or stop is called.
 type theProvider struct {
 	url string
 	cmd *exec.Cmd
@@ -47,7 +45,7 @@ func freeAddress(t *testing.T) string {
 func startProvider(t *testing.T, issuer, back string) *theProvider {
 	t.Helper()
 	var errs bytes.Buffer
-	p := &theProvider{url: issuer, cmd: exec.Command("node", "--no-warnings", filepath.Join("testdata", "provider.mjs"), installed(t, providerPackage), issuer, back)}
+	p := &theProvider{url: issuer, cmd: exec.Command("node", "--no-warnings", filepath.Join("testdata", "provider.mjs"), webtest.Installed(t, webtest.OIDCProvider), issuer, back)}
 	p.cmd.Stderr = &errs
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {

@@ -5,7 +5,6 @@ package tube_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,12 +26,7 @@ import (
 
 	"preau/cache/profile/platformtest"
 	"preau/node/wanline"
-)
-
-// The tools, each at the version that the test was written for.
-const (
-	playwright = "playwright-core@1.65.1"
-	hlsJS      = "hls.js@1.7.4"
+	"preau/node/webtest"
 )
 
 const (
@@ -259,8 +253,7 @@ func newStage(t *testing.T, faster float64, delay time.Duration) *stage {
 // A class of 35 watches a film, some of it in Chromium with hls.js, and everybody
 // goes back to what they missed. The class mode is on: all get one rendition.
 func TestAClassWatchesInABrowser(t *testing.T) {
-	chromium := needs(t, "chromium", "chromium")
-	modules := installed(t, playwright, hlsJS)
+	chromium, modules := webtest.Chromium(t), webtest.Modules(t, webtest.Playwright, webtest.HLS)
 	st := newStage(t, 1.3, 15*time.Millisecond)
 	b := startBox(t, "http://"+st.line.Addr(), `rendition = "480p"`)
 	pages := http.NewServeMux()
@@ -289,20 +282,8 @@ func TestAClassWatchesInABrowser(t *testing.T) {
 		q := url.Values{"film": {"http://" + b.listen + "/o/tube" + st.film.master}, "seeks": {[]string{"25:0.1,50:0.6", "30:0.5", "20:0.8,40:0,60:0.9"}[i]}}
 		addresses[i] = front.URL + "/play.html?" + q.Encode()
 	}
-	job, err := json.Marshal(map[string]any{"modules": modules, "chromium": chromium, "scratch": t.TempDir(), "pages": addresses, "patience": 6 * 60_000})
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	var errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, needs(t, "node", "nodejs"), "--no-warnings", filepath.Join("testdata", "play.mjs"))
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(job), &errs
-	out, err := cmd.Output()
-	all.Wait()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, errs.String())
-	}
 	var said []struct {
 		Stalls, Errors []string
 		Seeks, Height  int
@@ -310,13 +291,16 @@ func TestAClassWatchesInABrowser(t *testing.T) {
 		Ended          bool
 		At, Length     float64
 	}
-	if err := json.Unmarshal(out, &said); err != nil || len(said) != inBrowser {
-		t.Fatalf("%v: %.300s", err, out)
+	job := map[string]any{"modules": modules, "chromium": chromium, "scratch": t.TempDir(), "pages": addresses, "patience": 6 * 60_000}
+	besides, err := webtest.Script(ctx, filepath.Join("testdata", "play.mjs"), job, &said)
+	all.Wait()
+	if err != nil || len(said) != inBrowser {
+		t.Fatalf("%d pages: %v", len(said), err)
 	}
 	for i, page := range said {
 		t.Logf("page %d: %d seeks, at %.1f of %.1f seconds, %d stalls, errors %q", i, page.Seeks, page.At, page.Length, len(page.Stalls), page.Errors)
 		if !page.Ended || !page.WasSettled || page.Seeks == 0 || page.Height != 180 {
-			t.Errorf("page %d did not play the film: %+v\n%s", i, page, errs.String())
+			t.Errorf("page %d did not play the film: %+v\n%s", i, page, besides)
 		}
 		for _, stall := range page.Stalls {
 			t.Errorf("page %d stalled %s", i, stall)
@@ -386,43 +370,4 @@ func TestABoxKeepsNoTokens(t *testing.T) {
 			t.Errorf("an unlisted video is told of: %s", id)
 		}
 	}
-}
-
-// installed is a folder with packages of npm, fetched once.
-func installed(t *testing.T, packages ...string) string {
-	t.Helper()
-	npm := needs(t, "npm", "npm")
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(cache, "preau-tests", strings.ReplaceAll(strings.Join(packages, "+"), "@", "-"))
-	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err == nil {
-		return filepath.Join(dir, "node_modules")
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	half, err := os.MkdirTemp(filepath.Dir(dir), "half-") //nolint:usetesting // it is renamed, on that disk
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(half); err != nil {
-			t.Error(err)
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, npm, append([]string{"install", "--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"}, packages...)...)
-	cmd.Dir = half
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("npm install %v: %v\n%s", packages, err, out)
-	}
-	if err := os.Rename(half, dir); err != nil {
-		if _, there := os.Stat(filepath.Join(dir, "node_modules")); there != nil { // else another test was faster
-			t.Fatal(err)
-		}
-	}
-	return filepath.Join(dir, "node_modules")
 }

@@ -4,16 +4,11 @@ package browser_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,79 +17,6 @@ import (
 	"preau/node/portal"
 	"preau/node/portal/portaltest"
 )
-
-// The tools, each at the version that the tests were written for.
-const (
-	playwright = "playwright-core@1.65.1"
-	axeCore    = "axe-core@4.14.1"
-)
-
-// fetching is held by who fetches tools: tests run at the same time.
-var fetching sync.Mutex
-
-// modules is a folder with the tools, fetched once.
-func modules(ctx context.Context, t *testing.T) string {
-	t.Helper()
-	fetching.Lock()
-	defer fetching.Unlock()
-	for _, tool := range []string{"node", "npm", "tar"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("%s is not installed: apt-get install nodejs npm tar", tool)
-		}
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = t.TempDir()
-	}
-	root := filepath.Join(cache, "preau-tests", "browser")
-	for _, spec := range []string{playwright, axeCore} {
-		name, version, _ := strings.Cut(spec, "@")
-		dir := filepath.Join(root, "node_modules", name)
-		var has struct{ Version string }
-		if raw, err := os.ReadFile(filepath.Join(dir, "package.json")); err == nil && json.Unmarshal(raw, &has) == nil && has.Version == version {
-			continue
-		}
-		scratch := t.TempDir()
-		pack := exec.CommandContext(ctx, "npm", "pack", "--silent", spec)
-		pack.Dir = scratch
-		out, err := pack.Output()
-		if err != nil {
-			t.Fatalf("npm pack %s: %v", spec, err)
-		}
-		lines := strings.Fields(string(out))
-		if err := os.RemoveAll(dir); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		archive := filepath.Join(scratch, lines[len(lines)-1])
-		if out, err := exec.CommandContext(ctx, "tar", "-xzf", archive, "-C", dir, "--strip-components=1").CombinedOutput(); err != nil {
-			t.Fatalf("unpack %s: %v: %s", archive, err, out)
-		}
-	}
-	return filepath.Join(root, "node_modules")
-}
-
-func chromium(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatal("there is no Chromium: apt-get install chromium")
-	return ""
-}
-
-// pictures is where screenshots are kept.
-func pictures(t *testing.T) string {
-	t.Helper()
-	if dir := os.Getenv("PREAU_SCREENSHOTS"); dir != "" {
-		return filepath.Join(dir, "portal")
-	}
-	return t.ArtifactDir()
-}
 
 // serve runs a portal over a world.
 func serve(t *testing.T, parts portal.Parts) string {

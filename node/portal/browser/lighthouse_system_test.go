@@ -2,7 +2,11 @@
 
 package browser_test
 
-import "testing"
+import (
+	"testing"
+
+	"preau/node/webtest"
+)
 
 // slowPhone has Lighthouse judge what pupils open most.
 func (s *school) slowPhone(t *testing.T, code string) {
@@ -20,7 +24,7 @@ func (s *school) slowPhone(t *testing.T, code string) {
 		}
 	}
 	node(t, "lighthouse.mjs", map[string]any{
-		"base": s.base, "lighthouse": installed(t, lighthouse), "least": least,
+		"base": s.base, "lighthouse": webtest.Installed(t, webtest.Lighthouse), "least": least,
 		"paths": paths,
 	}, &said)
 	if len(said.Scores) != len(paths) {

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"preau/node/webtest"
 )
 
 // school is a box as a school has it: enrolled in a region, before a site, with
@@ -154,7 +156,7 @@ func openSchool(t *testing.T) *school {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.accounts = start(t, "provider", "node", "--no-warnings", script, installed(t, oidcProvider), s.provider, s.base)
+	s.accounts = start(t, "provider", "node", "--no-warnings", script, webtest.Installed(t, webtest.OIDCProvider), s.provider, s.base)
 
 	server, data := filepath.Join(s.dir, "server"), filepath.Join(s.dir, "box")
 	s.command(t, "region", "init", "--data", server, "--listen", region, "--name", "Académie de Lyon", "--server", "s1", "--json")

@@ -3,33 +3,22 @@
 package browser_test
 
 import (
-	"bytes"
 	"context"
-	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
-)
 
-// The tools of the stories, each at the version that they were written for.
-const (
-	oidcProvider = "oidc-provider@9.13.3"
-	lighthouse   = "lighthouse@12.8.2"
+	"preau/node/webtest"
 )
 
 // binaryEnv may name the command, built already.
 const binaryEnv = "PREAU_TEST_BINARY"
-
-//go:embed *.mjs
-var scripts embed.FS
 
 // binary is the command, built once.
 func binary(t *testing.T) string {
@@ -44,67 +33,16 @@ func binary(t *testing.T) string {
 	return file
 }
 
-// installed is a folder with a package of npm and all that it needs, fetched once.
-func installed(t *testing.T, spec string) string {
-	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = t.TempDir()
-	}
-	dir := filepath.Join(cache, "preau-tests", strings.ReplaceAll(spec, "@", "-"))
-	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err == nil {
-		return dir
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	half, err := os.MkdirTemp(filepath.Dir(dir), "half-") //nolint:usetesting // it is renamed, on that disk
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(half) //nolint:errcheck // what is left of it is in a cache
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "npm", "install", "--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", spec)
-	cmd.Dir = half
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("npm install %s: %v\n%s", spec, err, out)
-	}
-	if err := os.Rename(half, dir); err != nil {
-		// Another test was faster.
-		if _, there := os.Stat(filepath.Join(dir, "node_modules")); there != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-// node runs one of the scripts, which may use the others, and reads what it says.
+// node runs one of the scripts and reads what it says.
 func node(t *testing.T, script string, job map[string]any, answer any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, scripts); err != nil {
-		t.Fatal(err)
-	}
-	job["modules"], job["chromium"], job["scratch"] = modules(ctx, t), chromium(t), t.TempDir()
+	job["modules"], job["chromium"], job["scratch"] = webtest.Modules(t, webtest.Playwright, webtest.AxeCore), webtest.Chromium(t), t.TempDir()
 	// Pictures take as long as all else.
-	job["pictures"], job["keep"] = pictures(t), os.Getenv("PREAU_SCREENSHOTS") != ""
-	in, err := json.Marshal(job)
-	if err != nil {
+	job["pictures"], job["keep"] = webtest.Pictures(t, "portal")
+	if _, err := webtest.Script(ctx, script, job, answer); err != nil {
 		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(ctx, "node", "--no-warnings", filepath.Join(dir, script))
-	cmd.Stdin = bytes.NewReader(in)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s\n%s", script, err, errs.Bytes(), out)
-	}
-	if err := json.Unmarshal(out, answer); err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
 	}
 }
 

@@ -3,96 +3,22 @@
 package teach_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	_ "embed"
-	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"preau/node/portal/teach"
+	"preau/node/webtest"
 )
-
-// The tools, each at the version that the tests were written for.
-const (
-	playwright = "playwright-core@1.65.1"
-	axeCore    = "axe-core@4.14.1"
-)
-
-//go:embed story.mjs
-var story []byte
-
-// modules is a folder with the tools, fetched once.
-func modules(ctx context.Context, t *testing.T) string {
-	t.Helper()
-	for _, tool := range []string{"node", "npm", "tar"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("%s is not installed: apt-get install nodejs npm tar", tool)
-		}
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = t.TempDir()
-	}
-	root := filepath.Join(cache, "preau-tests", "teach")
-	for _, spec := range []string{playwright, axeCore} {
-		name, version, _ := strings.Cut(spec, "@")
-		dir := filepath.Join(root, "node_modules", name)
-		var has struct{ Version string }
-		if raw, err := os.ReadFile(filepath.Join(dir, "package.json")); err == nil && json.Unmarshal(raw, &has) == nil && has.Version == version {
-			continue
-		}
-		scratch := t.TempDir()
-		pack := exec.CommandContext(ctx, "npm", "pack", "--silent", spec)
-		pack.Dir = scratch
-		out, err := pack.Output()
-		if err != nil {
-			t.Fatalf("npm pack %s: %v", spec, err)
-		}
-		lines := strings.Fields(string(out))
-		if err := os.RemoveAll(dir); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		archive := filepath.Join(scratch, lines[len(lines)-1])
-		if out, err := exec.CommandContext(ctx, "tar", "-xzf", archive, "-C", dir, "--strip-components=1").CombinedOutput(); err != nil {
-			t.Fatalf("unpack %s: %v: %s", archive, err, out)
-		}
-	}
-	return filepath.Join(root, "node_modules")
-}
-
-func chromium(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatal("there is no Chromium: apt-get install chromium")
-	return ""
-}
-
-// pictures is where screenshots are kept.
-func pictures(t *testing.T) string {
-	t.Helper()
-	if dir := os.Getenv("PREAU_SCREENSHOTS"); dir != "" {
-		return filepath.Join(dir, "teach")
-	}
-	return t.ArtifactDir()
-}
 
 // drive runs the script and reads what it says.
 func drive(t *testing.T, job map[string]any) (answer struct {
@@ -102,24 +28,10 @@ func drive(t *testing.T, job map[string]any) (answer struct {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	scratch := t.TempDir()
-	job["modules"], job["chromium"], job["scratch"], job["pictures"] = modules(ctx, t), chromium(t), scratch, pictures(t)
-	script := filepath.Join(scratch, "story.mjs")
-	if err := os.WriteFile(script, story, 0o600); err != nil {
+	job["modules"], job["chromium"], job["scratch"] = webtest.Modules(t, webtest.Playwright, webtest.AxeCore), webtest.Chromium(t), t.TempDir()
+	job["pictures"], _ = webtest.Pictures(t, "teach")
+	if _, err := webtest.Script(ctx, "story.mjs", job, &answer); err != nil {
 		t.Fatal(err)
-	}
-	in, err := json.Marshal(job)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, "node", script)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, &errs
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v\n%s", err, errs.String())
-	}
-	if err := json.Unmarshal(out.Bytes(), &answer); err != nil {
-		t.Fatalf("%v\n%s", err, out.String())
 	}
 	return answer
 }
