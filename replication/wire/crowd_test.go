@@ -1,9 +1,11 @@
 package wire_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -13,19 +15,28 @@ import (
 func TestACrowdThatComesAtOnceIsServed(t *testing.T) {
 	t.Run(overQUIC, func(t *testing.T) {
 		const all = 180
-		var here sync.WaitGroup
-		here.Add(all)
+		var here atomic.Int32
+		together := make(chan struct{})
+		// One that fails would leave the others waiting.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		ours := newRegion(t, time.Now())
 		s := ours.serve(t, options{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			here.Done()
-			here.Wait() // each is under way until all are
+			if here.Add(1) == all {
+				close(together)
+			}
+			select { // each is under way until all are
+			case <-together:
+			case <-r.Context().Done():
+				return
+			}
 			_, _ = io.WriteString(w, "yes")
 		})})
 		tr := transport(t, dialer(t, ours.creds(t, ours.box("b1"), time.Now()), nil), s.target)
 		var group sync.WaitGroup
 		for range all {
 			group.Go(func() {
-				if got, err := get(t.Context(), tr, "/"); err != nil || got != "yes" {
+				if got, err := get(ctx, tr, "/"); err != nil || got != "yes" {
 					t.Errorf("got %q, %v", got, err)
 				}
 			})

@@ -243,12 +243,16 @@ func (e *ear) listen(q *quicConn, now time.Time) (quiet time.Duration, owed bool
 	return now.Sub(e.since), s.PacketsSent-e.sent >= 3
 }
 
-// RoundTrip implements http.RoundTripper. The connection is in use until the
-// body is closed.
-func (q *quicConn) RoundTrip(r *http.Request) (*http.Response, error) {
+// begin takes a place on the connection for one RoundTrip.
+func (q *quicConn) begin() {
 	q.mu.Lock()
 	q.running++
 	q.mu.Unlock()
+}
+
+// RoundTrip implements http.RoundTripper, for who has begun. The place is free
+// again once the body is closed.
+func (q *quicConn) RoundTrip(r *http.Request) (*http.Response, error) {
 	done := sync.OnceFunc(func() {
 		q.mu.Lock()
 		q.running--

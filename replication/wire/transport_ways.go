@@ -33,9 +33,10 @@ const (
 	mostConns = 4
 )
 
-// choose finds the connection for a request, or nil for TCP.
+// choose finds the connection for a request, which has a place on it from now on,
+// or nil for TCP.
 func (t *Transport) choose(ctx context.Context) (*quicConn, error) {
-	if q := t.standing(); q != nil {
+	if q := t.seat(); q != nil {
 		return q, nil
 	}
 	p, ok := t.here(ctx)
@@ -67,7 +68,7 @@ func (t *Transport) choose(ctx context.Context) (*quicConn, error) {
 		if race.way == OverTCP {
 			return nil, nil
 		}
-		if q := t.standing(); q != nil {
+		if q := t.seat(); q != nil {
 			return q, nil
 		}
 		if !race.won.alive() {
@@ -76,9 +77,10 @@ func (t *Transport) choose(ctx context.Context) (*quicConn, error) {
 	}
 }
 
-// standing is the QUIC connection with the least to do, if one has room or there
-// may be no more of them.
-func (t *Transport) standing() *quicConn {
+// seat takes a place on the QUIC connection with the least to do, if one has room
+// or there may be no more of them. Who looks and takes it later finds that a crowd
+// has looked as well, and waits behind it for days.
+func (t *Transport) seat() *quicConn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var best *quicConn
@@ -96,6 +98,9 @@ func (t *Transport) standing() *quicConn {
 	t.quic = alive
 	if best != nil && least >= crowd && len(alive) < mostConns {
 		return nil
+	}
+	if best != nil {
+		best.begin()
 	}
 	return best
 }
