@@ -2,8 +2,10 @@ package twoperson_test
 
 import (
 	"flag"
+	"fmt"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -155,6 +157,12 @@ func play(t *testing.T, name string, p func() platformtest.Platform, keeps bool,
 	defer func() {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
+		}
+	}()
+	defer func() {
+		if r := recover(); r != nil {
+			stacks := make([]byte, 4<<20)
+			panic(fmt.Sprintf("%v\n%s", r, stacks[:runtime.Stack(stacks, true)])) // who waits for whom
 		}
 	}()
 	synctest.Test(t, func(t *testing.T) {

@@ -285,6 +285,7 @@ func (c *centre) readme(t *testing.T, rng *rand.Rand) {
 	if err := c.Cut(b); err != nil {
 		t.Fatal(err)
 	}
+	defer c.Mend() // also for those who come after a failure
 	offline := newFile(rng, "carte.pdf")
 	id, err := c.deposit(ctx, b, offline)
 	if err != nil {

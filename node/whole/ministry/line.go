@@ -10,9 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -123,7 +120,7 @@ func (l *lines) held(w *way) <-chan struct{} {
 // held.
 func (l *lines) isOff(w *way) bool {
 	for _, pid := range l.off {
-		if owns(pid, w.network, w.client.Port()) {
+		if socketsOf(pid)[socket{w.network, w.client.Port()}] {
 			return true
 		}
 	}
@@ -141,8 +138,9 @@ func (l *lines) cut(pid int) error {
 		l.mended = make(chan struct{})
 	}
 	l.off = append(l.off, pid)
+	theirs := socketsOf(pid)
 	for w := range l.ways {
-		w.cut = w.cut || l.isOff(w)
+		w.cut = w.cut || theirs[socket{w.network, w.client.Port()}]
 	}
 	return nil
 }
@@ -289,31 +287,4 @@ func (l *lines) back(w *way, far net.Conn, udp *net.UDPConn) {
 			udp.WriteToUDPAddrPort(p[:n], w.client) //nolint:errcheck // a datagram may be lost
 		}
 	}
-}
-
-// owns reports whether a process has the socket of a port.
-func owns(pid int, network string, port uint16) bool {
-	local := fmt.Sprintf(":%04X", port)
-	inodes := map[string]bool{}
-	for _, table := range []string{network, network + "6"} {
-		text, err := os.ReadFile("/proc/net/" + table)
-		if err != nil {
-			continue // no IPv6
-		}
-		for line := range strings.Lines(string(text)) {
-			if f := strings.Fields(line); len(f) > 9 && strings.HasSuffix(f[1], local) {
-				inodes["socket:["+f[9]+"]"] = true
-			}
-		}
-	}
-	files, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/fd/*")
-	if err != nil {
-		return false
-	}
-	for _, file := range files {
-		if to, err := os.Readlink(file); err == nil && inodes[to] {
-			return true
-		}
-	}
-	return false
 }

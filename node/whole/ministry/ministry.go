@@ -3,13 +3,14 @@
 // Package ministry brings up a whole ministry on one machine, for people who
 // want to see it and for tests: a real Ceph, the gateway beside it, a region of
 // three servers and boxes in schools of their own, each a process of the built
-// command, on loopback and on real disks.
+// command, on real disks and on loopback, or where Config.Place says.
 //
 // It is all in one folder and ends with the process that made it. It is no way
 // to run a ministry: one machine has everything, and the keys lie beside it.
 package ministry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,7 +49,23 @@ type Config struct {
 	// Lines has everybody reach the region's servers through relays, so that a
 	// box can be cut off from them.
 	Lines bool
+	// Place says where a process runs: s1 to s3, central, or box-1 and so on. Nil,
+	// and what a place does not say: here, on free ports of loopback, each box in a
+	// school of its own.
+	Place func(name string) Place
 	Say   func(string) // what is being done, for people
+}
+
+// Place is where a process runs, and what else it is told.
+type Place struct {
+	Enter  []string // what runs a command there, to be put before it
+	Listen string   // HOST:PORT, as others reach it; a box may have it as URL too
+	Admin  string   // HOST:PORT of the face for operators
+	Budget string   // of a server or a box
+	School string   // of a box
+	// Settings, of a box, are its listeners and all else of its file that comes
+	// after data, budget and admin.
+	Settings string
 }
 
 // Ministry is one that runs.
@@ -94,6 +112,9 @@ func Up(ctx context.Context, cfg Config) (*Ministry, error) {
 	if cfg.Say == nil {
 		cfg.Say = func(string) {}
 	}
+	if cfg.Place == nil {
+		cfg.Place = func(string) Place { return Place{} }
+	}
 	cfg.Dir = dir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -105,19 +126,29 @@ func Up(ctx context.Context, cfg Config) (*Ministry, error) {
 	return m, nil
 }
 
+// place is where a process runs, with all that was left open.
+func (m *Ministry) place(ctx context.Context, name string) (at Place, err error) {
+	at = m.cfg.Place(name)
+	if at.Listen == "" {
+		at.Listen, err = freeAddress(ctx)
+	}
+	at.Admin = cmp.Or(at.Admin, "127.0.0.1:0")
+	return at, err
+}
+
 func (m *Ministry) up(ctx context.Context) error {
 	m.cfg.Say("Ceph, with " + strconv.Itoa(m.cfg.OSDs) + " OSDs")
 	var err error
 	if m.Ceph, err = cephtest.Up(ctx, filepath.Join(m.cfg.Dir, "ceph"), m.cfg.OSDs); err != nil {
 		return err
 	}
-	central, err := freeAddress(ctx)
+	central, err := m.place(ctx, "central")
 	if err != nil {
 		return err
 	}
 	m.cfg.Say("a region of three servers")
 	for n := range servers {
-		if err := m.server(ctx, n+1, central); err != nil {
+		if err := m.server(ctx, n+1, central.Listen); err != nil {
 			return err
 		}
 	}
@@ -138,24 +169,24 @@ func (m *Ministry) up(ctx context.Context) error {
 func (m *Ministry) server(ctx context.Context, n int, central string) error {
 	name := "s" + strconv.Itoa(n)
 	data := filepath.Join(m.cfg.Dir, name)
-	listen, err := freeAddress(ctx)
+	at, err := m.place(ctx, name)
 	if err != nil {
 		return err
 	}
-	place := []string{"--data", data, "--listen", listen, "--server", name, "--json"}
+	place := []string{"--data", data, "--listen", at.Listen, "--server", name, "--json"}
 	if m.cfg.Lines {
-		via, err := m.lines.to(ctx, listen)
+		via, err := m.lines.to(ctx, at.Listen)
 		if err != nil {
 			return err
 		}
 		place = append(place, "--advertise", via)
 	}
 	if n == 1 {
-		_, err = m.Command(ctx, append([]string{"region", "init", "--name", "Lyon"}, place...)...)
+		_, err = m.CommandAt(ctx, at, append([]string{"region", "init", "--name", "Lyon"}, place...)...)
 	} else {
 		var token string
 		if token, err = m.token(ctx, "--server"); err == nil {
-			_, err = m.Command(ctx, append([]string{"region", "join", token}, place...)...)
+			_, err = m.CommandAt(ctx, at, append([]string{"region", "join", token}, place...)...)
 		}
 	}
 	if err != nil {
@@ -166,7 +197,7 @@ func (m *Ministry) server(ctx context.Context, n int, central string) error {
 			return err
 		}
 	}
-	p := m.process(name, "region", "run", "--data", data, "--admin", "127.0.0.1:0", "--budget", "64MiB", "--central", central)
+	p := m.process(name, at, "region", "run", "--data", data, "--admin", at.Admin, "--budget", cmp.Or(at.Budget, "64MiB"), "--central", central)
 	m.Servers = append(m.Servers, p)
 	if err := p.Start(); err != nil {
 		return err
@@ -180,13 +211,13 @@ func (m *Ministry) server(ctx context.Context, n int, central string) error {
 	})
 }
 
-func (m *Ministry) gateway(ctx context.Context, listen string) error {
+func (m *Ministry) gateway(ctx context.Context, at Place) error {
 	data := filepath.Join(m.cfg.Dir, "central")
 	token, err := m.token(ctx, "--central")
 	if err != nil {
 		return err
 	}
-	if _, err := m.Command(ctx, "central", "enrol", "--token", token, "--data", data, "--json"); err != nil {
+	if _, err := m.CommandAt(ctx, at, "central", "enrol", "--token", token, "--data", data, "--json"); err != nil {
 		return err
 	}
 	if err := m.WriteKeys(); err != nil {
@@ -195,12 +226,12 @@ func (m *Ministry) gateway(ctx context.Context, listen string) error {
 	settings := filepath.Join(data, "central.toml")
 	// What strconv quotes here is plain, and so a string of TOML.
 	text := fmt.Sprintf("data = %q\nlisten = %q\nbuckets = [%q]\ndeposits = %q\nevery = %q\nmake_buckets = true\n\n"+
-		"[admin]\nlisten = \"127.0.0.1:0\"\n\n[s3]\nendpoint = %q\nregion = %q\nkey_file = %q\n",
-		data, listen, m.cfg.Bucket, Deposits, m.cfg.Every.String(), m.Ceph.Endpoint, m.Ceph.Region, m.keyFile())
+		"[admin]\nlisten = %q\n\n[s3]\nendpoint = %q\nregion = %q\nkey_file = %q\n",
+		data, at.Listen, m.cfg.Bucket, Deposits, m.cfg.Every.String(), at.Admin, m.Ceph.Endpoint, m.Ceph.Region, m.keyFile())
 	if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
 		return err
 	}
-	m.Central = m.process("central", "central", "run", "--config", settings)
+	m.Central = m.process("central", at, "central", "run", "--config", settings)
 	return m.Central.Start()
 }
 
@@ -212,20 +243,29 @@ func (m *Ministry) WriteKeys() error {
 }
 
 func (m *Ministry) box(ctx context.Context, n int) error {
-	address, err := freeAddress(ctx)
+	name := "box-" + strconv.Itoa(n)
+	at, err := m.place(ctx, name)
 	if err != nil {
 		return err
 	}
-	name := "box-" + strconv.Itoa(n)
-	b := &Box{URL: "http://" + address, School: fmt.Sprintf("069000%dA", n), data: filepath.Join(m.cfg.Dir, name)}
+	b := &Box{URL: "http://" + at.Listen, School: cmp.Or(at.School, fmt.Sprintf("069000%dA", n)), data: filepath.Join(m.cfg.Dir, name)}
 	token, err := m.token(ctx, "--school", b.School)
 	if err != nil {
 		return err
 	}
-	if _, err := m.Command(ctx, "enrol", "--token", token, "--data", b.data, "--name", name, "--json"); err != nil {
+	if _, err := m.CommandAt(ctx, at, "enrol", "--token", token, "--data", b.data, "--name", name, "--json"); err != nil {
 		return err
 	}
-	b.Process = m.process(name, "box", "--listen", address, "--data", b.data, "--admin", "127.0.0.1:0", "--budget", "2GiB")
+	budget := cmp.Or(at.Budget, "2GiB")
+	b.Process = m.process(name, at, "box", "--listen", at.Listen, "--data", b.data, "--admin", at.Admin, "--budget", budget)
+	if at.Settings != "" {
+		settings := filepath.Join(m.cfg.Dir, name+".toml")
+		text := fmt.Sprintf("data = %q\nbudget = %q\n[admin]\nlisten = %q\n%s", b.data, budget, at.Admin, at.Settings)
+		if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
+			return err
+		}
+		b.args = []string{"box", "--config", settings}
+	}
 	m.Boxes = append(m.Boxes, b)
 	return b.Start()
 }
@@ -265,17 +305,25 @@ func (m *Ministry) Leader(ctx context.Context) (*Process, error) {
 	return nil, err
 }
 
+// Healthy waits until the region says that it is: all servers are there and
+// have caught up.
+func (m *Ministry) Healthy(ctx context.Context) error {
+	return m.until(ctx, func() error {
+		s, err := m.status(ctx)
+		if err == nil && (!s.Healthy || s.Voters != servers) {
+			err = fmt.Errorf("the region has %d voters of %d, problems: %q", s.Voters, servers, s.Problems)
+		}
+		return err
+	})
+}
+
 // Well waits until the region has all its servers, the boxes follow it and take
 // deposits, and the watched bucket is there.
 func (m *Ministry) Well(ctx context.Context) error {
+	if err := m.Healthy(ctx); err != nil {
+		return err
+	}
 	return m.until(ctx, func() error {
-		s, err := m.status(ctx)
-		if err != nil {
-			return err
-		}
-		if !s.Healthy || s.Voters != servers {
-			return fmt.Errorf("the region has %d voters of %d, problems: %q", s.Voters, servers, s.Problems)
-		}
 		out, err := m.run(ctx, "boxes", "--as", m.Operator, "--json", "--timeout", "10s")
 		if err != nil {
 			return err
@@ -314,10 +362,7 @@ func (m *Ministry) until(ctx context.Context, fn func() error) error {
 		if err == nil {
 			return nil
 		}
-		m.mu.Lock()
-		all := m.all
-		m.mu.Unlock()
-		for _, p := range all {
+		for _, p := range m.All() {
 			if over := p.Over(); over != nil {
 				return over
 			}
@@ -360,11 +405,16 @@ func (m *Ministry) Cut(b *Box) error {
 // Mend takes all cuts away.
 func (m *Ministry) Mend() { m.lines.mend() }
 
+// All are its processes, those of Ceph excepted.
+func (m *Ministry) All() []*Process {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.all)
+}
+
 // Close ends everything in good order, Ceph last. The folder stays.
 func (m *Ministry) Close() error {
-	m.mu.Lock()
-	all := m.all
-	m.mu.Unlock()
+	all := m.All()
 	m.lines.mend()
 	errs := make(chan error, len(all))
 	for _, p := range all {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,18 +29,19 @@ type Process struct {
 	Name string
 	Log  string // its file
 
-	binary string
-	args   []string
+	enter []string // before the command: it runs it where it is to run
+	args  []string
 
 	mu     sync.Mutex
+	binary string
 	cmd    *exec.Cmd     // nil: not started, or ended by us
 	exited chan struct{} // closed when it has ended
 	err    error         // how, then
 }
 
 // process is one that Close ends.
-func (m *Ministry) process(name string, args ...string) *Process {
-	p := &Process{Name: name, Log: filepath.Join(m.cfg.Dir, name+".log"), binary: m.cfg.Binary, args: args}
+func (m *Ministry) process(name string, at Place, args ...string) *Process {
+	p := &Process{Name: name, Log: filepath.Join(m.cfg.Dir, name+".log"), binary: m.cfg.Binary, enter: at.Enter, args: args}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.all = append(m.all, p)
@@ -50,6 +52,13 @@ func (m *Ministry) process(name string, args ...string) *Process {
 // Ctrl-C at the terminal is not meant for it but for us, who end it in order.
 func ours() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
+
+// Use has the process be another build of the command from its next start on.
+func (p *Process) Use(binary string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.binary = binary
 }
 
 // Start starts the process, which must not run.
@@ -63,7 +72,8 @@ func (p *Process) Start() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(p.binary, p.args...) //nolint:noctx // Stop and Kill end it
+	line := slices.Concat(p.enter, []string{p.binary}, p.args)
+	cmd := exec.Command(line[0], line[1:]...) //nolint:noctx // Stop and Kill end it
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, ours()
 	err = cmd.Start()
 	if err := errors.Join(err, log.Close()); err != nil {
@@ -180,9 +190,14 @@ func codeOf(err error) int {
 // Command runs the command to its end, again and again while it says that the
 // region can't decide now, and returns what it says.
 func (m *Ministry) Command(ctx context.Context, args ...string) (out []byte, err error) {
+	return m.CommandAt(ctx, Place{}, args...)
+}
+
+// CommandAt is Command at a place.
+func (m *Ministry) CommandAt(ctx context.Context, at Place, args ...string) (out []byte, err error) {
 	err = m.until(ctx, func() error {
 		var failure error
-		out, failure = m.run(ctx, args...)
+		out, failure = m.runAt(ctx, at, args...)
 		if codeOf(failure) == 3 { // may be given again
 			return failure
 		}
@@ -194,8 +209,13 @@ func (m *Ministry) Command(ctx context.Context, args ...string) (out []byte, err
 
 // run runs the command once.
 func (m *Ministry) run(ctx context.Context, args ...string) ([]byte, error) {
+	return m.runAt(ctx, Place{}, args...)
+}
+
+func (m *Ministry) runAt(ctx context.Context, at Place, args ...string) ([]byte, error) {
 	var out, said bytes.Buffer
-	cmd := exec.CommandContext(ctx, m.cfg.Binary, args...)
+	line := slices.Concat(at.Enter, []string{m.cfg.Binary}, args)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &out, &said, ours()
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
