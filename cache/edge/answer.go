@@ -46,7 +46,11 @@ func (x *exchange) try() bool {
 		if len(set) > 0 {
 			fwd = rfc9111.FwdVaryMiss
 		}
+		x.wants()
 		return x.miss(fwd)
+	}
+	if !o.Complete {
+		x.wants()
 	}
 	// Only who finds it stored shows that it is worth keeping: the request that
 	// brought it does not.
@@ -170,7 +174,7 @@ func (x *exchange) await(o *object.Object, d *rfc9111.Decision, fwd string) bool
 	}
 	switch {
 	case f.object != nil && (leader || x.mayShare(f)):
-		cs := rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored, Collapsed: !leader, Detail: f.source}
+		cs := rfc9111.CacheStatus{Fwd: fwd, FwdStatus: f.status, Stored: f.stored && !f.lent, Collapsed: !leader, Detail: f.source}
 		if leader {
 			x.lead(f)
 		}

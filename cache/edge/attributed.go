@@ -19,6 +19,12 @@ func sourceOf(resp *http.Response) string {
 	return sourceSite
 }
 
+// lentBy reports whether the box that sends a body keeps it for this one too.
+func lentBy(body any) bool {
+	l, ok := body.(interface{ Lent() bool })
+	return ok && l.Lent()
+}
+
 // digestOf asks what a body is made of, whether it knows what it gives.
 func digestOf(from any, i int) (block.Digest, bool) {
 	if c, ok := from.(fill.Compared); ok {
@@ -29,6 +35,17 @@ func digestOf(from any, i int) (block.Digest, bool) {
 
 // Digest implements fill.Compared.
 func (b *endingBody) Digest(i int) (block.Digest, bool) { return digestOf(b.ReadCloser, i) }
+
+// giveOf asks a body for a whole block with its memory, whether it has any to give.
+func giveOf(from any) ([]*block.Chunk, int64) {
+	if g, ok := from.(fill.Giver); ok {
+		return g.Give()
+	}
+	return nil, 0
+}
+
+// Give implements fill.Giver.
+func (b *endingBody) Give() ([]*block.Chunk, int64) { return giveOf(b.ReadCloser) }
 
 // Digest implements fill.Compared.
 func (b *limitedBody) Digest(i int) (block.Digest, bool) { return digestOf(b.Closer, i) }
@@ -63,12 +80,20 @@ type feeds struct {
 	mu    sync.Mutex
 	count int
 	last  string
+	keeps bool // who sent something last keeps all of it
 }
 
 func (f *feeds) from() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.last
+}
+
+// lent reports whether what comes is kept by who sends it.
+func (f *feeds) lent() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.keeps
 }
 
 func (f *feeds) fed() bool {
@@ -96,17 +121,17 @@ func (f *feed) set(on bool) {
 	f.on = on
 }
 
-// began takes note of who answers.
-func (f *feed) began(source string) {
+// began takes note of who answers, and whether that one keeps what it sends.
+func (f *feed) began(source string, lent bool) {
 	f.of.mu.Lock()
 	defer f.of.mu.Unlock()
-	f.of.last = source
+	f.of.last, f.of.keeps = source, lent
 }
 
 // feeding attributes a stream that is open.
-func (f *feeds) feeding(body io.ReadCloser, source string, waits bool) io.ReadCloser {
+func (f *feeds) feeding(body io.ReadCloser, source string, waits, lent bool) io.ReadCloser {
 	one := &feed{of: f}
-	one.began(source)
+	one.began(source, lent)
 	one.set(waits)
 	return &endingBody{ReadCloser: body, end: func() { one.set(false) }}
 }

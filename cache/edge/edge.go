@@ -16,6 +16,9 @@
 // is made here of its files (folder.go). Of films of which the site says the sums
 // of the fragments, nobody is given one that is another (fragment.go).
 //
+// What a neighbour sends and keeps for the school is passed on, and stored here only
+// once it is asked for here often (lent.go).
+//
 // The package keeps nothing itself and tells nobody who asked for what: it
 // adds no forwarding field with a client's address, and its log and metrics
 // name sites, never clients or URLs.
@@ -45,6 +48,7 @@ import (
 
 	"preau/cache/memo"
 	"preau/cache/object"
+	"preau/cache/popular"
 	"preau/cache/profile"
 	"preau/cache/rfc9111"
 	"preau/cache/storage"
@@ -107,8 +111,10 @@ type Handler struct {
 
 	store   atomic.Pointer[storage.Storage]
 	observe atomic.Pointer[Observer]
+	home    atomic.Pointer[Home]
 
 	unshared *memo.Cache[mark]
+	wanted   *popular.Counter // of what neighbours lend
 	hot      *memo.Cache[hot] // by ID
 
 	keys     object.Keyer          // of what is remembered in memory only
@@ -146,6 +152,9 @@ func New(sites []*Site, log *slog.Logger, reg prometheus.Registerer) (*Handler, 
 	}
 	h.unshared, err = memo.New(memo.Options[mark]{Most: mostRemembered, For: unsharedFor})
 	if err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	if h.wanted, err = popular.New(wantedConfig); err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
 	if err := h.remembers(); err != nil {

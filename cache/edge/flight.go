@@ -46,6 +46,7 @@ type flight struct {
 	lone    bool           // object is as the leader alone may have it
 	status  int            // of the site's response
 	source  string         // who sent it
+	lent    bool           // and keeps it, so that it is not stored here
 	failure bool           // the site answered 500, 502, 503 or 504
 	own     bool           // what the site answered is the asker's own
 	gone    bool           // the site no longer has it

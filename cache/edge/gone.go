@@ -137,7 +137,7 @@ func (x *exchange) answerGone(cs rfc9111.CacheStatus) {
 	x.wrote = true
 	cs.Detail = "gone"
 	rfc9111.AppendCacheStatus(x.w.Header(), Name, cs)
-	writePage(x.w, x.r, http.StatusNotFound, troubleGone, nil)
+	x.h.writePage(x.w, x.r, http.StatusNotFound, troubleGone, nil)
 }
 
 // purges carries out what goneBy asks for, off the way of who waits.

@@ -131,7 +131,7 @@ func TestANewVersionTakesTheOldOnesPlace(t *testing.T) {
 	w.get("/f") // broken off: it has bytes of the old one
 	w.want(w.get("/f"), 200, string(fresh))
 	err := testutil.GatherAndCompare(w.metrics, strings.NewReader(`
-# HELP preau_object_removed_total Objects removed by cause: evicted, replaced, invalidated, purged, changed, unusable.
+# HELP preau_object_removed_total Objects removed by cause: evicted, replaced, invalidated, purged, changed, unusable, lent (another box keeps it).
 # TYPE preau_object_removed_total counter
 preau_object_removed_total{cause="replaced"} 1
 `), "preau_object_removed_total")

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -182,7 +183,7 @@ func (x *exchange) noAnswer(err error) {
 	if wantsPage(x.r) {
 		held = x.held()
 	}
-	writePage(x.w, x.r, status, kind, held)
+	x.h.writePage(x.w, x.r, status, kind, held)
 }
 
 // onlyIfCached answers a client that wants nothing from beyond the cache (RFC
@@ -197,7 +198,7 @@ func (x *exchange) onlyIfCached() {
 
 // unknownSite answers a request for a host that is nobody's.
 func (h *Handler) unknownSite(w http.ResponseWriter, r *http.Request) {
-	writePage(w, r, http.StatusNotFound, troubleUnknown, nil)
+	h.writePage(w, r, http.StatusNotFound, troubleUnknown, nil)
 }
 
 // held lists what can be opened without the line.
@@ -261,11 +262,35 @@ func wantsPage(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && page.Asked(r, "text/html") != ""
 }
 
-func writePage(w http.ResponseWriter, r *http.Request, status int, kind trouble, held []listed) {
+// Home tells the address of the page that says what is here, for who sent a
+// request to a site: a path where that page is on the same host. Empty: there is
+// none. It is called by those who serve and must be quick.
+type Home func(r *http.Request) string
+
+// SetHome has pages about what is the matter lead to fn's from now on, or nowhere
+// with nil.
+func (h *Handler) SetHome(fn Home) {
+	if fn == nil {
+		h.home.Store(nil)
+		return
+	}
+	h.home.Store(&fn)
+}
+
+// toHome is the way to what is here, for who can get nothing from there.
+var toHome = page.Both[string]{French: "Voir ce qui est sur la boîte de l’école", English: "See what is on the school’s box"}
+
+func (h *Handler) writePage(w http.ResponseWriter, r *http.Request, status int, kind trouble, held []listed) {
 	w.Header().Set("Cache-Control", "no-store")
 	lang := page.Language(r)
 	say := pageWords[kind].In(lang)
 	if wantsPage(r) {
+		if home := h.home.Load(); home != nil {
+			if to := (*home)(r); to != "" {
+				// Clipped, for the words are everybody's.
+				say.Links = append(slices.Clip(say.Links), page.Link{To: to, Label: toHome.In(lang)})
+			}
+		}
 		err := pageFrame.Write(w, r, page.Answer{Status: status, Lang: lang, Title: say.Title, Body: struct {
 			words
 			Items []listed

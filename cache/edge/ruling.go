@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 
+	"preau/cache/block"
 	"preau/cache/profile"
 	"preau/cache/rfc9111"
 )
@@ -143,6 +144,20 @@ func (b *again) Source() string {
 	}
 	return ""
 }
+
+// Digest implements fill.Compared.
+func (b *again) Digest(i int) (block.Digest, bool) { return digestOf(b.ReadCloser, i) }
+
+// Give implements fill.Giver.
+func (b *again) Give() ([]*block.Chunk, int64) {
+	if b.first.Len() > 0 || b.err != nil {
+		return nil, 0
+	}
+	return giveOf(b.ReadCloser)
+}
+
+// Lent is the body's own, as lentBy wants it.
+func (b *again) Lent() bool { return lentBy(b.ReadCloser) }
 
 // failure reports whether a status says nothing about what is stored, which may
 // stand in. To a platform that says that it is asked too often, so does what it

@@ -71,6 +71,9 @@ func (x *exchange) serve(o *object.Object, cs rfc9111.CacheStatus, result string
 	body, err := x.store.Body(o, x.lazySource(o))
 	if err != nil {
 		x.clear()
+		if errors.Is(err, object.ErrNotFound) {
+			return false // it was another's, and has just been passed on
+		}
 		if !errors.Is(err, fill.ErrStopped) {
 			x.h.log.Warn("a stored body can't be opened", "site", x.site.Name, "err", err)
 		}
@@ -282,12 +285,12 @@ func (x *exchange) serveParts(o *object.Object, body *fill.Body, spans []rfc9111
 
 // partial says that some of what is stored must be fetched after all.
 func (x *exchange) partial(body *fill.Body) rfc9111.CacheStatus {
-	return rfc9111.CacheStatus{Fwd: rfc9111.FwdPartial, Stored: true, Collapsed: body.Fetching(), Detail: bodySource(body)}
+	return rfc9111.CacheStatus{Fwd: rfc9111.FwdPartial, Stored: !body.Passing(), Collapsed: body.Fetching(), Detail: bodySource(body)}
 }
 
 // counted returns what counts the bytes of an answer by their source.
 func (x *exchange) counted(cs rfc9111.CacheStatus, body *fill.Body, from, to int64) func(int64) {
-	if cs.Hit || !cs.Stored && body.Holds(from, to) { // there already, and only validated
+	if cs.Hit || cs.FwdStatus == http.StatusNotModified && body.Holds(from, to) { // there already, and only validated
 		return func(n int64) { x.sent(sourceLocal, n) }
 	}
 	return func(n int64) { x.sent(bodySource(body), n) }

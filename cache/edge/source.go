@@ -124,7 +124,7 @@ func (s *source) open(ctx context.Context, from, to int64) (st *fill.Stream, by 
 		return nil, "", err
 	}
 	by = sourceOf(resp)
-	one.began(by)
+	one.began(by, lentBy(resp.Body))
 	resp.Body = &endingBody{ReadCloser: s.t.paced(resp.Body, by), end: end}
 	got := rfc9111.Response{Status: resp.StatusCode, Header: resp.Header, RequestTime: sent, ResponseTime: time.Now()}
 	if ruling.Effect != profile.Keep && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
@@ -229,7 +229,7 @@ func (s *source) replace(resp *http.Response, got rfc9111.Response, untie func()
 	untie()
 	next := *s.t
 	next.prior = nil
-	body, ok := next.open(o, stream, s.from(), s.fed())
+	body, ok := next.open(o, stream, origin{from: s.from(), waits: s.fed()})
 	if !ok {
 		return
 	}

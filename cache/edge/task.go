@@ -106,7 +106,7 @@ func (t *task) run(ctx context.Context, f *flight) {
 		f.cancel()
 		return
 	}
-	f.source = sourceOf(resp)
+	f.source, f.lent = sourceOf(resp), lentBy(resp.Body)
 	// The request's context must live as long as its body is read.
 	resp.Body = &endingBody{ReadCloser: t.paced(resp.Body, f.source), end: f.cancel}
 	f.status = resp.StatusCode
@@ -222,7 +222,8 @@ func (t *task) keep(f *flight, resp *http.Response, got rfc9111.Response) bool {
 	if t.store.TooLarge(o.Length) {
 		return false
 	}
-	body, ok := t.open(o, stream, f.source, f.nearby.tried() != nil)
+	f.lent = f.lent && t.mayLend(o)
+	body, ok := t.open(o, stream, origin{f.source, f.nearby.tried() != nil, f.lent})
 	if !ok {
 		return false
 	}
@@ -240,21 +241,33 @@ func (t *task) keep(f *flight, resp *http.Response, got rfc9111.Response) bool {
 	return true
 }
 
-// open stores o and begins its fill with the stream that is open. from is who
-// sends it, and waits says that it is a neighbour who may be fetching it.
-func (t *task) open(o *object.Object, stream *fill.Stream, from string, waits bool) (*fill.Body, bool) {
+// origin is where a stream comes from.
+type origin struct {
+	from  string // who sends it
+	waits bool   // that is a neighbour who may be fetching it
+	lent  bool   // and who keeps it: it need not be kept here
+}
+
+// open stores o and begins its fill with the stream that is open.
+func (t *task) open(o *object.Object, stream *fill.Stream, by origin) (*fill.Body, bool) {
 	src := t.source(o)
 	if o.Complete {
 		_ = stream.Body.Close() // there is nothing in it
 		stream = nil
 	}
-	if stream != nil && from != sourceNeighbour { // who sends what is vouched for
+	if stream != nil && by.from != sourceNeighbour { // who sends what is vouched for
 		stream = src.checked(stream, t.fragmentsOf(t.h.ctx))
 	}
 	if stream != nil {
-		stream.Body = src.feeding(stream.Body, from, waits)
+		stream.Body = src.feeding(stream.Body, by.from, by.waits, by.lent)
 	}
-	body, err := t.store.Create(context.Background(), o, src, stream)
+	var body *fill.Body
+	var err error
+	if by.lent && stream != nil {
+		body, err = t.store.Lend(context.Background(), o, src, stream, t.h.lends(src))
+	} else {
+		body, err = t.store.Create(context.Background(), o, src, stream)
+	}
 	if err != nil {
 		t.h.log.Debug("a response can't be kept", "site", t.site.Name, "err", err)
 		return nil, false

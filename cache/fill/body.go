@@ -27,6 +27,13 @@ type Spec struct {
 	// every Config.SaveEvery while a fill runs, and when it pauses or is whole.
 	// segs are the segments that blocks went to since the last call.
 	Save func(ctx context.Context, m block.Manifest, segs []block.Segment) error
+	// Pass, unless nil, is asked now and then whether the body is but passed on to
+	// its readers: another keeps it, from whom what is missing can be had again in
+	// any order. Once it says no, or so many read it at such distances that memory
+	// does not do, the body is kept. It must be quick.
+	Pass func() bool
+	// Passed is called in the end if nothing of the body was kept.
+	Passed func()
 }
 
 // Body is one version of a body: what is held, what is being fetched, who
@@ -49,6 +56,11 @@ type Body struct {
 	parts    map[int]*part
 	recent   []int      // stored parts still in memory, oldest first
 	homeless []homeless // oldest first
+	keeps    bool       // what Pass says does not count any more
+	disowned bool       // Passed was called, or will not be
+	passed   []homeless // whole blocks that are held for readers only
+	waits    int        // fetches that wait for readers
+	moved    chan struct{}
 	segs     map[*segment]struct{}
 	busy     int      // fetches that have not settled what they brought
 	flights  []flight // memory for flying
@@ -131,7 +143,7 @@ func (m *Manager) load(id ID, done chan struct{}, load func() (Spec, error)) (*B
 func newBody(m *Manager, id ID, spec Spec) *Body {
 	b := &Body{
 		m: m, id: id, spec: spec, gone: make(chan struct{}), refs: 1,
-		length: spec.Manifest.Length, blocks: spec.Manifest.Blocks, shared: true, sha256: spec.Manifest.SHA256,
+		moved: make(chan struct{}, 1), length: spec.Manifest.Length, blocks: spec.Manifest.Blocks, shared: true, sha256: spec.Manifest.SHA256,
 	}
 	if spec.Manifest.Complete() {
 		b.have = b.have.add(0, b.length)
@@ -206,11 +218,20 @@ func (b *Body) retire() {
 		return // in use, or left to Close
 	}
 	b.refs = -1
+	passing := b.passing()
 	b.mu.Unlock()
-	defer b.m.work.Done()
-	b.settle()
-	b.drop()
-	b.leave()
+	end := func() {
+		defer b.m.work.Done()
+		b.settle()
+		b.drop()
+		b.disown()
+		b.leave()
+	}
+	if passing {
+		go end() // who has had the last byte need not wait for the owner
+		return
+	}
+	end()
 }
 
 // leave takes b out of the manager's table. From then on another body may
@@ -259,6 +280,7 @@ func (b *Body) fail(err error) {
 	case errors.Is(err, ErrUnavailable):
 		b.settle() // whoever asks next goes on from here
 	}
+	b.disown()
 	b.leave()
 }
 

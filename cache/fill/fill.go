@@ -8,6 +8,10 @@
 // of two versions are never mixed: a reader either gets every byte of the
 // version it began with, or an error.
 //
+// What another keeps, and lends, is but passed on to its readers (Spec.Pass): it is
+// in memory while they follow its fetch, and nothing of it is stored until it turns
+// out to be wanted.
+//
 // The package knows no HTTP: a Source opens byte ranges of one version, a
 // block.Store keeps what comes, a save function keeps the manifest. It decides
 // neither what may be stored nor who may read it.
@@ -46,7 +50,8 @@ var (
 
 // Stream is an answer of a Source: bytes of the body from From on.
 type Stream struct {
-	// Body may be a Compared: then its blocks are not hashed once more.
+	// Body may be a Compared: then its blocks are not hashed once more; or a Giver,
+	// which are not copied either.
 	Body io.ReadCloser
 	From int64
 	// To is where the stream ends, -1 if that is not known before it does.
@@ -68,6 +73,15 @@ type Compared interface {
 	// beginning), if the byte that was read last is the block's last and all of it
 	// was compared. It is called between reads.
 	Digest(i int) (block.Digest, bool)
+}
+
+// Giver is a Compared that gives whole blocks with their memory.
+type Giver interface {
+	Compared
+	// Give returns the next length bytes, if they are a whole block of a body whose
+	// length is known. The chunks are the caller's from then on. Else they are nil,
+	// and what comes next is to be read. It waits no longer than Read does.
+	Give() (chunks []*block.Chunk, length int64)
 }
 
 // Source opens parts of one version of a body.
@@ -192,6 +206,7 @@ func (m *Manager) Close() {
 	for _, b := range bodies {
 		b.settle()
 		b.drop()
+		b.disown()
 		b.leave()
 	}
 }

@@ -23,6 +23,9 @@ const recentParts = 2
 
 // keep stores block i, all of which is in memory, or shelters it.
 func (b *Body) keep(s *segment, i int) error {
+	if b.passes() {
+		return b.passOn(s, i)
+	}
 	d, err := b.put(i)
 	if errors.Is(err, ErrChanged) {
 		return err
@@ -67,17 +70,9 @@ func (b *Body) put(i int) (block.Digest, error) {
 		d = block.Sum(p)
 	}
 	b.mu.Lock()
-	if want, ok := b.expect[i]; ok {
-		if d != want {
-			b.mu.Unlock()
-			return d, fmt.Errorf("%w: block %d is not the one that was lost", ErrChanged, i)
-		}
-		delete(b.expect, i)
-		for r := range b.readers {
-			if r.waiting && r.pos >= from && r.pos < to {
-				r.nudge() // now they may see it
-			}
-		}
+	if err := b.expected(i, d); err != nil {
+		b.mu.Unlock()
+		return d, err
 	}
 	b.putting(d)
 	b.mu.Unlock()
@@ -109,6 +104,26 @@ func (b *Body) put(i int) (block.Digest, error) {
 	}
 	b.mu.Unlock()
 	return d, nil
+}
+
+// expected reports ErrChanged if d is not what block i was before it was lost.
+// Callers hold b.mu.
+func (b *Body) expected(i int, d block.Digest) error {
+	want, ok := b.expect[i]
+	if !ok {
+		return nil
+	}
+	if d != want {
+		return fmt.Errorf("%w: block %d is not the one that was lost", ErrChanged, i)
+	}
+	delete(b.expect, i)
+	from, to := b.extent(i)
+	for r := range b.readers {
+		if r.waiting && r.pos >= from && r.pos < to {
+			r.nudge() // now they may see it
+		}
+	}
+	return nil
 }
 
 // forget drops the memory of part i. Callers hold b.mu.

@@ -29,8 +29,9 @@ const (
 
 // memory counts what blocks under way take.
 type memory struct {
-	held, storing, sheltered atomic.Int64 // bytes, bytes, blocks
-	puts                     chan struct{}
+	held, storing      atomic.Int64 // bytes
+	sheltered, passing atomic.Int64 // blocks
+	puts               chan struct{}
 }
 
 func newMemory() *memory { return &memory{puts: make(chan struct{}, storingBlocks)} }
@@ -59,8 +60,8 @@ func (m *memory) ease(ctx context.Context) error {
 // called. Large ones are few, and waited for.
 func (m *memory) buffer(n int) (p []byte, done func()) {
 	if n <= chunkSize {
-		c := chunks.Get().(*[chunkSize]byte)
-		return c[:n], func() { chunks.Put(c) }
+		c := block.GetChunk()
+		return c[:n], func() { block.PutChunk(c) }
 	}
 	m.puts <- struct{}{}
 	w := whole.Get().(*[block.Size]byte)

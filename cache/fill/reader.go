@@ -5,17 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"preau/cache/block"
 )
-
-// copySize is how much a reader that follows a fetch takes at a time; it is
-// all the memory a slow reader costs.
-const copySize = 32 << 10
-
-var copies = sync.Pool{New: func() any { return new([copySize]byte) }}
 
 // Reader reads one range of a body. It is for one goroutine.
 type Reader struct {
@@ -185,15 +178,15 @@ func (r *Reader) held(w io.Writer, i int, end int64) (int64, error) {
 	from, to := b.extent(i)
 	pt := b.parts[i]
 	if pt != nil && pt.have.end(r.pos-from) > r.pos-from {
-		buf := copies.Get().(*[copySize]byte)
-		defer copies.Put(buf)
-		n := pt.read(r.pos-from, buf[:min(copySize, end-r.pos)])
+		// Straight from the part's memory: what is held of it does not change, and a
+		// chunk is all the memory a slow reader costs.
+		p, loan := pt.lend(r.pos-from, end-r.pos)
 		b.mu.Unlock()
-		k, err := w.Write(buf[:n])
-		if err == nil && k < n {
+		k, err := w.Write(p)
+		if err == nil && k < len(p) {
 			err = io.ErrShortWrite
 		}
-		r.advance(int64(k))
+		r.advance(int64(k), loan)
 		return int64(k), err
 	}
 	if i < len(b.blocks) && !b.blocks[i].IsZero() {
@@ -234,7 +227,7 @@ func (r *Reader) fromStore(w io.Writer, p block.Piece, end int64, lost func()) (
 			err = cerr
 		}
 	}
-	r.advance(n)
+	r.advance(n, loan{})
 	if !errors.Is(err, block.ErrNotFound) {
 		return n, err
 	}
@@ -247,12 +240,23 @@ func (r *Reader) fromStore(w io.Writer, p block.Piece, end int64, lost func()) (
 	return n, nil // the next step finds a hole and has it fetched
 }
 
-func (r *Reader) advance(n int64) {
-	if n == 0 {
+// advance moves the reader on by n bytes, which were from.
+func (r *Reader) advance(n int64, from loan) {
+	if n == 0 && from.of == nil {
 		return
 	}
 	r.b.mu.Lock()
-	r.pos += n
-	r.stuck = false
+	from.back()
+	if n > 0 {
+		r.pos += n
+		r.stuck = false
+	}
+	waits := r.b.waits > 0
 	r.b.mu.Unlock()
+	if waits {
+		select {
+		case r.b.moved <- struct{}{}:
+		default: // it knows
+		}
+	}
 }

@@ -41,7 +41,7 @@ func (b *Body) save() {
 	b.saving.Lock()
 	defer b.saving.Unlock()
 	b.mu.Lock()
-	if !b.dirty || b.left {
+	if !b.dirty || b.left || b.passing() {
 		b.mu.Unlock()
 		return
 	}
@@ -74,14 +74,25 @@ func (b *Body) touch(s block.Segment) {
 	b.touched[s] = struct{}{}
 }
 
-// settle puts what is in memory into the store and keeps the manifest.
+// settle puts what is in memory into the store and keeps the manifest, unless the
+// body is but passed on.
 func (b *Body) settle() {
+	if b.passes() {
+		return
+	}
 	b.mu.Lock()
 	b.clearHomeless() // there may be room now
 	parts := slices.Collect(maps.Keys(b.parts))
 	b.mu.Unlock()
 	for _, i := range parts {
 		b.spill(i)
+	}
+	b.mu.Lock()
+	whole := b.keeps && b.allStored()
+	b.mu.Unlock()
+	if whole {
+		b.finish() // what was passed on till now
+		return
 	}
 	b.save()
 }
@@ -95,6 +106,7 @@ func (b *Body) drop() {
 	}
 	b.recent = nil
 	b.clearHomeless()
+	b.clearPassed()
 }
 
 // spill moves the bytes of part i from memory to the store: as a block if all
@@ -104,6 +116,11 @@ func (b *Body) spill(i int) {
 	b.mu.Lock()
 	pt := b.parts[i]
 	if pt == nil || pt.stored || b.left || len(pt.have) == 0 || b.isHomeless(i) {
+		b.mu.Unlock()
+		return
+	}
+	if b.passing() {
+		b.shed(i)
 		b.mu.Unlock()
 		return
 	}

@@ -152,6 +152,7 @@ func (b *Body) fetch(s *segment, st *Stream) error {
 		return err
 	}
 	s.known, _ = st.Body.(Compared) //nolint:errcheck // nil if it is none
+	giver, _ := st.Body.(Giver)     //nolint:errcheck // nil if it is none
 	buf := make([]byte, readSize)
 	var line pace
 	for {
@@ -165,6 +166,14 @@ func (b *Body) fetch(s *segment, st *Stream) error {
 			return err
 		}
 		s.silent.Reset(b.m.cfg.Patience)
+		if given, err := b.given(s, st, giver); err != nil {
+			return err
+		} else if given {
+			if st.To >= 0 && s.pos >= st.To {
+				return b.eof(s, st)
+			}
+			continue
+		}
 		n, rerr := st.Body.Read(buf[:room])
 		s.silent.Stop()
 		if n > 0 {

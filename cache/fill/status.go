@@ -70,6 +70,13 @@ func (b *Body) Digest(i int) (d block.Digest, length int, ok bool) {
 	return b.blocks[i], int(to - from), true
 }
 
+// Passing reports whether nothing of the body is kept, so far.
+func (b *Body) Passing() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.passing()
+}
+
 // Source is what the body is fetched from.
 func (b *Body) Source() Source { return b.spec.Source }
 

@@ -138,8 +138,8 @@ func (b *Body) worthFinishing() bool {
 	if b.length >= 0 && b.have.covers(0, b.length) {
 		return false
 	}
-	if len(b.homeless) > 0 {
-		return false // the store would not keep it
+	if len(b.homeless) > 0 || b.passing() {
+		return false // it would not be kept
 	}
 	if !b.trouble.IsZero() && b.refs == 0 {
 		return false

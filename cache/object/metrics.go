@@ -17,7 +17,7 @@ func newMetrics(reg prometheus.Registerer, count func() float64) (*metrics, erro
 	}
 	m := &metrics{
 		lookups: prometheus.NewCounterVec(prometheus.CounterOpts(opts("lookups_total", "Look-ups by where the answer was: memory, disk, none.")), []string{"result"}),
-		removed: prometheus.NewCounterVec(prometheus.CounterOpts(opts("removed_total", "Objects removed by cause: evicted, replaced, invalidated, purged, changed, unusable.")), []string{"cause"}),
+		removed: prometheus.NewCounterVec(prometheus.CounterOpts(opts("removed_total", "Objects removed by cause: evicted, replaced, invalidated, purged, changed, unusable, lent (another box keeps it).")), []string{"cause"}),
 		damaged: prometheus.NewCounter(prometheus.CounterOpts(opts("damaged_total", "Records found damaged and forgotten."))),
 	}
 	stored := prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("stored", "Stored objects.")), count)

@@ -1,10 +1,11 @@
 package pool
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net/http"
 	"sync"
@@ -32,6 +33,7 @@ type body struct {
 	o      *Origin
 	v      *vouched
 	n      *answer
+	lent   bool
 	parent context.Context // the request's
 
 	total int64 // of the representation; -1: not known
@@ -45,7 +47,9 @@ type body struct {
 	buf    *buffer
 	entry  vouch.Entry // what is being read, if its length is not 0
 	filled int
-	ready  []byte // compared
+	sum    hash.Hash // of what is read of it
+	ready  int       // where what is compared and not given begins in buf
+	until  int       // and where it ends
 	err    error
 	given  sync.Once // back
 
@@ -66,16 +70,20 @@ func (b *body) Digest(i int) (block.Digest, bool) {
 	return block.Digest{}, false
 }
 
-func newBody(parent context.Context, o *Origin, v *vouched, n *answer, buf *buffer) *body {
+func newBody(parent context.Context, o *Origin, v *vouched, n *answer, lent bool, buf *buffer) *body {
 	start := v.span.gridStart()
 	return &body{
-		o: o, v: v, n: n, parent: parent, buf: buf, total: v.span.total,
-		index: int(start / block.Size), skip: int(v.span.off - start), left: v.span.length(),
+		o: o, v: v, n: n, lent: lent, parent: parent, buf: buf, total: v.span.total,
+		sum: sha256.New(), index: int(start / block.Size), skip: int(v.span.off - start), left: v.span.length(),
 	}
 }
 
 // Source says who sent it.
 func (b *body) Source() string { return Source }
+
+// Lent reports whether the box that sends it is the one to keep it for all of
+// them: it need not be kept here too.
+func (b *body) Lent() bool { return b.lent }
 
 // Read implements io.Reader. It may return no bytes and no error, when some
 // came that are not compared yet.
@@ -88,30 +96,58 @@ func (b *body) Read(p []byte) (int, error) {
 	case len(p) == 0:
 		return 0, nil
 	}
+	if b.wait(); b.ready == b.until {
+		if b.err != nil {
+			b.release()
+		}
+		return 0, b.err
+	}
+	n := copy(p, b.buf.at(b.ready, b.until))
+	b.took(n)
+	return n, nil
+}
+
+// Give implements fill.Giver.
+func (b *body) Give() (chunks []*block.Chunk, length int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closing.Load() || b.ready < b.until || b.skip > 0 || b.total < 0 {
+		return nil, 0
+	}
+	index := b.index
+	if b.wait(); b.ready == b.until || b.buf.of == nil || b.until != block.BlockLen(b.total, index) {
+		return nil, 0 // what there is, or why there is nothing, is to be read
+	}
+	n := b.until
+	b.took(n)
+	return b.buf.give(), int64(n)
+}
+
+// wait returns when some bytes are ready, when none will be, or after a while.
+// Callers hold mu.
+func (b *body) wait() {
 	until := time.Now().Add(slice)
-	for b.err == nil && len(b.ready) == 0 {
+	for b.err == nil && b.ready == b.until {
 		if b.left == 0 {
 			b.err = io.EOF
-			break
+			return
 		}
 		if err := b.next(); err != nil {
 			b.err = b.blame(err)
-			break
+			return
 		}
-		if len(b.ready) == 0 && time.Now().After(until) {
-			return 0, nil
+		if b.ready == b.until && time.Now().After(until) {
+			return
 		}
 	}
-	if len(b.ready) == 0 {
-		b.release()
-		return 0, b.err
-	}
-	n := copy(p, b.ready)
-	b.ready = b.ready[n:]
+}
+
+// took takes note that n more bytes were given. Callers hold mu.
+func (b *body) took(n int) {
+	b.ready += n
 	if b.left >= 0 {
 		b.left -= int64(n)
 	}
-	return n, nil
 }
 
 // next takes the next step: it learns what the next block is, or reads some of
@@ -128,15 +164,18 @@ func (b *body) next() error {
 			return &unvouched{err}
 		case e.Len == 0:
 			return nil // the authority is at it
-		case e.Len > len(b.buf.p), b.total >= 0 && e.Len != block.BlockLen(b.total, b.index):
+		case e.Len > b.buf.size(), b.total >= 0 && e.Len != block.BlockLen(b.total, b.index):
 			return &unvouched{fmt.Errorf("%w: block %d of %d bytes", vouch.ErrMalformed, b.index, e.Len)}
 		}
 		b.entry, b.filled = e, 0
+		b.sum.Reset()
 	}
 	stall := time.AfterFunc(b.o.cfg.BodyStall, func() { b.n.cancel(errStalled) })
-	n, err := b.n.resp.Body.Read(b.buf.p[b.filled:b.entry.Len])
+	p := b.buf.at(b.filled, b.entry.Len)
+	n, err := b.n.resp.Body.Read(p)
 	stall.Stop()
 	b.filled += n
+	_, _ = b.sum.Write(p[:n]) // never fails, and p is still near the processor
 	b.o.metrics.received.Add(float64(n))
 	if b.filled == b.entry.Len {
 		return b.compare()
@@ -149,16 +188,16 @@ func (b *body) next() error {
 
 // compare makes a block ready that is what it should be.
 func (b *body) compare() error {
-	p := b.buf.p[:b.entry.Len]
-	if d := block.Sum(p); !bytes.Equal(d[:], b.entry.Digest[:]) {
+	var d block.Digest
+	if b.sum.Sum(d[:0]); d != b.entry.Digest {
 		return errAltered
 	}
-	b.compared.Store(&named{b.index, b.entry.Digest})
-	p = p[min(b.skip, len(p)):]
+	b.compared.Store(&named{b.index, d})
+	b.ready, b.until = min(b.skip, b.entry.Len), b.entry.Len
 	if b.left >= 0 {
-		p = p[:min(int64(len(p)), b.left)]
+		b.until = b.ready + int(min(int64(b.until-b.ready), b.left))
 	}
-	b.ready, b.skip, b.entry = p, 0, vouch.Entry{}
+	b.skip, b.entry = 0, vouch.Entry{}
 	b.index++
 	return nil
 }
@@ -207,7 +246,7 @@ func (b *body) release() {
 		b.n.close()
 		b.v.close()
 		b.buf.back()
-		b.ready = nil
+		b.ready, b.until = 0, 0
 	})
 }
 

@@ -24,6 +24,9 @@
 // another. Only what anybody may have is asked of neighbours: GET without
 // credentials.
 //
+// A response's body says (Lent) whether it comes from the box whose turn it is,
+// which keeps it for all of them.
+//
 // The package stores nothing, does not know who is near or whose turn it is,
 // and remembers of neighbours only which have failed lately.
 //
@@ -233,7 +236,7 @@ func (o *Origin) fetch(req *http.Request) (*http.Response, error) {
 	case len(before) == 0:
 		return o.asOwner(req, key, want, o.alive(o.quick, after))
 	}
-	return o.fromOwner(req, key, o.turns(before, after))
+	return o.fromOwner(req, key, o.turns(before, after), others[0].Name)
 }
 
 // direct takes what the authority has.
@@ -254,8 +257,10 @@ func (o *Origin) answered(resp *http.Response, err error) (*http.Response, error
 }
 
 // fromOwner takes the response from the box whose turn it is, or from one that
-// has it, if the authority vouches for it.
-func (o *Origin) fromOwner(req *http.Request, key string, list []turn) (*http.Response, error) {
+// has it, if the authority vouches for it. owner is the first of them: what it
+// sends it keeps, and what another sends in its place is to be kept here, for the
+// next who asks.
+func (o *Origin) fromOwner(req *http.Request, key string, list []turn, owner string) (*http.Response, error) {
 	v, resp, err := o.vouched(req)
 	if v == nil {
 		return o.answered(resp, err)
@@ -268,7 +273,7 @@ func (o *Origin) fromOwner(req *http.Request, key string, list []turn) (*http.Re
 		}
 		return o.direct(req)
 	}
-	return o.joined(req, v, n)
+	return o.joined(req, v, n, n.name == owner)
 }
 
 // asOwner takes the response from a neighbour that has it already, which is
@@ -291,22 +296,22 @@ func (o *Origin) asOwner(req *http.Request, key string, want want, after []paren
 		return o.direct(req)
 	}
 	n.sure = sure
-	return o.joined(req, v, n)
+	return o.joined(req, v, n, false)
 }
 
 // joined is the response as the authority says, with the neighbour's bytes.
-func (o *Origin) joined(req *http.Request, v *vouched, n *answer) (*http.Response, error) {
+func (o *Origin) joined(req *http.Request, v *vouched, n *answer, lent bool) (*http.Response, error) {
 	buf, ok := o.memory.take(v.span)
 	if !ok {
 		n.close()
 		v.close()
 		return o.direct(req)
 	}
-	return o.join(req, v, n, buf), nil
+	return o.join(req, v, n, lent, buf), nil
 }
 
 // join is joined, with the memory that it takes.
-func (o *Origin) join(req *http.Request, v *vouched, n *answer, buf *buffer) *http.Response {
+func (o *Origin) join(req *http.Request, v *vouched, n *answer, lent bool, buf *buffer) *http.Response {
 	o.metrics.answers.WithLabelValues(saidUsed).Inc()
 	o.metrics.fetches.WithLabelValues(byNeighbour).Inc()
 	resp := *v.resp
@@ -318,7 +323,7 @@ func (o *Origin) join(req *http.Request, v *vouched, n *answer, buf *buffer) *ht
 	if resp.ContentLength >= 0 {
 		resp.Header.Set("Content-Length", fmt.Sprint(resp.ContentLength))
 	}
-	resp.Body = newBody(req.Context(), o, v, n, buf)
+	resp.Body = newBody(req.Context(), o, v, n, lent, buf)
 	return &resp
 }
 

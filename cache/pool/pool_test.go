@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 
 	"preau/cache/block"
 	"preau/cache/pool"
+	"preau/cache/upstream"
 	"preau/cache/vouch"
 )
 
@@ -39,17 +41,20 @@ func TestAFilmCrossesTheLineOnce(t *testing.T) {
 		}
 	}
 	all.Wait()
-	w.wantSent(len(data), len(data)+little)
 	for i, b := range w.boxes {
+		if i > 0 {
+			w.want(w.get(b, "/film"), data, "detail=neighbour") // the third, so that it is kept
+		}
 		w.want(w.get(b, "/film"), data, "hit")
 		near := w.metric(b, "preau_pool_fetches_total", "result", "neighbour")
-		if got, want := near, float64(min(i, 1)); got != want {
+		if got, want := near, float64(2*min(i, 1)); got != want && got != want/2 {
 			t.Errorf("%s took %v from neighbours, want %v", b.name, got, want)
 		}
 		if got := w.metric(b, "preau_pool_altered_blocks_total"); got != 0 {
 			t.Errorf("%s: %v altered blocks", b.name, got)
 		}
 	}
+	w.wantSent(len(data), len(data)+2*little)
 	if got := w.asked.Load(); got != 1 {
 		t.Errorf("the site was asked %d times", got)
 	}
@@ -568,4 +573,68 @@ func TestBadConfig(t *testing.T) {
 	if err := pool.DefaultConfig().Validate(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestWhatTheOwnerKeepsIsKeptOnceItIsWanted: a box passes on what its neighbour
+// keeps, and keeps it itself when it is asked for often, or when the neighbour is
+// not there.
+func TestWhatTheOwnerKeepsIsKeptOnceItIsWanted(t *testing.T) {
+	w := newWorld(t, 2)
+	data := noise(2<<20 + 777)
+	w.file(data)
+	owner, b := w.boxes[0], w.boxes[1]
+	for _, path := range []string{"/film", "/other", "/prepared", "/purged", "/broken"} {
+		w.want(w.get(owner, path), data, "detail=region")
+	}
+	for i := range 3 {
+		r := w.get(b, "/film")
+		w.want(r, data, "detail=neighbour")
+		if stored := strings.Contains(r.cache(), "stored"); stored != (i == 2) {
+			t.Errorf("request %d: Cache-Status %q", i+1, r.cache())
+		}
+	}
+	w.want(w.get(b, "/film"), data, "hit;")
+	if got := w.metric(b, "preau_pool_received_bytes_total"); got != 3*float64(len(data)) {
+		t.Errorf("%v bytes came from the neighbour", got)
+	}
+
+	// A range of what is passed on, and what is small.
+	w.want(w.get(b, "/other", "Range", "bytes=1100000-1999999"), data[1100000:2000000], "detail=neighbour")
+	w.want(w.get(b, "/other"), data, "detail=neighbour")
+	w.file(data[:1000])
+	w.want(w.get(owner, "/little"), data[:1000], "detail=region")
+	w.want(w.get(b, "/little"), data[:1000], "stored")
+	w.want(w.get(b, "/little"), data[:1000], "hit;")
+
+	// Who asks with nobody waiting wants it to be here.
+	w.file(data)
+	ctx := upstream.WithPace(t.Context(), upstream.NewPace(nil))
+	rec := httptest.NewRecorder()
+	b.edge.ServeHTTP(rec, httptest.NewRequestWithContext(ctx, http.MethodGet, "/prepared", http.NoBody))
+	if got := rec.Header()["Cache-Status"]; !bytes.Equal(rec.Body.Bytes(), data) || !strings.Contains(strings.Join(got, ", "), "stored; detail=neighbour") {
+		t.Errorf("%d bytes, Cache-Status %q", rec.Body.Len(), got)
+	}
+	w.want(w.get(b, "/prepared"), data, "hit;")
+
+	// A purge is for what is passed on too.
+	w.want(w.get(b, "/purged"), data, "detail=neighbour")
+	fresh := bytes.Clone(data)
+	fresh[0] ^= 1
+	w.file(fresh, "Etag", `"v2"`)
+	w.purge(w.store, "/purged")
+	w.purge(owner.store, "/purged")
+	w.want(w.get(owner, "/purged"), fresh, "detail=region")
+	w.want(w.get(b, "/purged"), fresh, "detail=neighbour")
+
+	// The owner breaks off: the rest comes from the region, and all of it is kept.
+	w.file(data)
+	owner.near.do(func(rw http.ResponseWriter, r *http.Request, as http.Handler) {
+		as.ServeHTTP(&changing{ResponseWriter: rw, cut: 1<<20 + 5000}, r)
+	})
+	before := int(w.region.sent.Load())
+	w.want(w.get(b, "/broken"), data, "detail=neighbour")
+	if got := int(w.region.sent.Load()) - before; got > len(data)-1<<20+little {
+		t.Errorf("%d bytes crossed the line once more", got)
+	}
+	w.want(w.get(b, "/broken"), data, "hit;")
 }

@@ -150,7 +150,8 @@ func (o *Origin) fromHolder(req *http.Request, key string, v *vouched, holder pa
 		n.close()
 		return nil
 	}
-	return o.join(req, v, n, buf)
+	// Not lent: as long as nobody can fetch it again, one copy is too few.
+	return o.join(req, v, n, false, buf)
 }
 
 // nothing is the body of a neighbour's answer that has none.

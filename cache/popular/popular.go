@@ -177,6 +177,16 @@ func (c *Counter) forgetOne(n int64) {
 	delete(c.keys, victim)
 }
 
+// Hits is how often key was asked for within the window, as far as is remembered.
+func (c *Counter) Hits(key string, now time.Time) (hits uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.keys[key]; k != nil {
+		hits, _ = c.weigh(k, c.bucket(now))
+	}
+	return hits
+}
+
 // Len is how many keys are kept.
 func (c *Counter) Len() int {
 	c.mu.Lock()

@@ -62,6 +62,22 @@ func TestOnlyWhatManyAskedForIsTold(t *testing.T) {
 	want(t, tell(c.Digest(start, popular.Threshold)), "false 0")
 }
 
+func TestHitsAreThoseOfTheWindow(t *testing.T) {
+	c := counter(t)
+	now := time.Unix(1_700_000_000, 0)
+	add(c, "a", 3, now)
+	add(c, "b", 1, now)
+	for _, tt := range []struct {
+		key   string
+		after time.Duration
+		want  uint64
+	}{{"a", 0, 3}, {"b", time.Hour, 1}, {"c", 0, 0}, {"a", popular.DefaultConfig().Window + time.Hour, 0}} {
+		if got := c.Hits(tt.key, now.Add(tt.after)); got != tt.want {
+			t.Errorf("%q after %v: %d hits, want %d", tt.key, tt.after, got, tt.want)
+		}
+	}
+}
+
 func TestNothingIsToldTwice(t *testing.T) {
 	c := counter(t)
 	add(c, "a", 6, start)

@@ -201,12 +201,27 @@ func (s *Storage) TooLarge(length int64) bool {
 // stays the caller's if there is an error. ErrPurged says that the response
 // was asked for before a purge that means it.
 func (s *Storage) Create(ctx context.Context, o *object.Object, src fill.Source, stream *fill.Stream) (*fill.Body, error) {
+	return s.create(ctx, o, src, stream, nil)
+}
+
+// Lend is Create for what another keeps: while pass says so, nothing of the body is
+// stored, and once it is not in use any more the object is forgotten. What is
+// pinned, and what was evicted though it was wanted, is stored all the same. See
+// fill.Spec for what pass must do.
+func (s *Storage) Lend(ctx context.Context, o *object.Object, src fill.Source, stream *fill.Stream, pass func() bool) (*fill.Body, error) {
+	return s.create(ctx, o, src, stream, pass)
+}
+
+func (s *Storage) create(ctx context.Context, o *object.Object, src fill.Source, stream *fill.Stream, pass func() bool) (*fill.Body, error) {
 	var body *fill.Body
 	var first *fill.Expected
 	err := s.put(o, func() (err error) {
 		// The body and its fetch first: whoever finds the object must find that
 		// what the stream brings is on its way.
-		if body, err = s.Body(o, src); err != nil {
+		if o.Ring == evict.Main || o.Fragment {
+			pass = nil
+		}
+		if body, err = s.body(o, src, true, pass); err != nil {
 			return err
 		}
 		if stream != nil {
@@ -249,12 +264,19 @@ func (s *Storage) put(o *object.Object, store func() error) error {
 	return store()
 }
 
-// Body opens the body of o, which src can fetch; the caller releases it.
+// Body opens the body of o, which src can fetch; the caller releases it. What was
+// but passed on when o was looked up, and has been since, is object.ErrNotFound.
 func (s *Storage) Body(o *object.Object, src fill.Source) (*fill.Body, error) {
+	return s.body(o, src, false, nil)
+}
+
+func (s *Storage) body(o *object.Object, src fill.Source, created bool, pass func() bool) (*fill.Body, error) {
 	return s.fills.Open(fill.ID(o.ID), func() (fill.Spec, error) {
 		// A manifest may have been saved since o was looked up.
 		if set, err := s.objects.Lookup(o.Key); err == nil && set.ByID(o.ID) != nil {
 			o = set.ByID(o.ID)
+		} else if err == nil && !created && !o.Complete && !o.Fragment {
+			return fill.Spec{}, fmt.Errorf("open a body: %w", object.ErrNotFound)
 		}
 		m, err := s.objects.Manifest(o)
 		if err != nil {
@@ -263,8 +285,19 @@ func (s *Storage) Body(o *object.Object, src fill.Source) (*fill.Body, error) {
 		save := func(ctx context.Context, m block.Manifest, segs []block.Segment) error {
 			return s.save(ctx, o.Key, o.ID, m, segs)
 		}
-		return fill.Spec{Manifest: m, Ring: o.Ring, Owner: o.Key, Source: src, Closed: o.Fragment, Save: save}, nil
+		spec := fill.Spec{Manifest: m, Ring: o.Ring, Owner: o.Key, Source: src, Closed: o.Fragment, Save: save}
+		if pass != nil {
+			spec.Pass, spec.Passed = pass, func() { s.forget(o) }
+		}
+		return spec, nil
 	})
+}
+
+// forget removes an object of which nothing was kept.
+func (s *Storage) forget(o *object.Object) {
+	if err := s.objects.Remove(context.Background(), o.Key, o.ID, "lent"); err != nil {
+		s.log.Warn("an object of which nothing is kept could not be removed", "err", err)
+	}
 }
 
 // SaveManifest records what is held of the body of an object that is not being

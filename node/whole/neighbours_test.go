@@ -185,8 +185,10 @@ func TestWithoutALineABoxHasWhatItsNeighbourHolds(t *testing.T) {
 		paths = append(paths, fmt.Sprint("/o/wiki/page", i))
 	}
 	for _, path := range paths {
-		if err := boxes[0].serves(t, path, content); err != nil {
-			t.Fatal(err)
+		for range 3 { // what is the other's to keep is kept here too once it is asked for often
+			if err := boxes[0].serves(t, path, content); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	eventually(t, func() error {
