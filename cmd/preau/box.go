@@ -18,8 +18,9 @@ type boxCmd struct {
 	Budget *config.Bytes `placeholder:"SIZE" help:"Room that copies may take on the disk, such as 2GiB (default: 20GiB)."`
 	Admin  string        `placeholder:"ADDR" help:"Where operators look: /healthz, /readyz, /metrics (default: 127.0.0.1:9190)."`
 
-	Config string `placeholder:"FILE" help:"Read everything from a file instead: several sites, HTTPS, profiles."`
-	Check  bool   `help:"Say whether the configuration is right, and stop."`
+	Config   string `placeholder:"FILE" help:"Read everything from a file instead: several sites, HTTPS, profiles."`
+	Settings string `placeholder:"FILE" help:"With --config and --check: whether these settings of the region go with it."`
+	Check    bool   `help:"Say whether the configuration is right, and stop."`
 
 	LogLevel string `placeholder:"LEVEL" enum:",debug,info,warn,error" default:"" help:"debug, info, warn or error (default: what the file says, or info)."`
 }
@@ -66,11 +67,18 @@ func (c boxCmd) Run(ctx context.Context, to streams) error {
 func (c boxCmd) configuration() (box.Config, error) {
 	var cfg box.Config
 	var err error
+	if c.Settings != "" && (c.Config == "" || !c.Check) {
+		return cfg, errors.New("--settings is for --check, with --config: a box that runs takes the region's settings by itself")
+	}
 	if c.Config != "" {
 		if c.Site != "" || c.Listen != "" || c.Data != "" || c.Admin != "" || c.Budget != nil {
 			return cfg, errors.New("--config says it all: leave out --site, --listen, --data, --budget and --admin, or write them into the file")
 		}
-		cfg, err = box.LoadConfig(c.Config, box.Profiles())
+		if c.Settings != "" {
+			cfg, err = box.LoadWanted(c.Config, c.Settings, box.Profiles())
+		} else {
+			cfg, err = box.LoadConfig(c.Config, box.Profiles())
+		}
 	} else {
 		cfg, err = c.oneLine()
 	}

@@ -27,6 +27,8 @@ type cli struct {
 	Neighbours neighboursCmd `cmd:"" help:"List the other boxes of this box's school, and how each is."`
 	Drain      drainCmd      `cmd:"" help:"Take a box out of its school's pool, before it is repaired or taken away."`
 
+	Update updateCmd `cmd:"" help:"Keep this machine's box up to date, as its region wants it; plan that for a region."`
+
 	Region    regionCmd    `cmd:"" group:"A region and its boxes:" help:"Found, run and look after a region: its servers, its invitations, its rules."`
 	Central   centralCmd   `cmd:"" group:"A region and its boxes:" help:"Run the ministry's gateway, between its object store and the regions."`
 	Enrol     enrolCmd     `cmd:"" group:"A region and its boxes:" help:"Make this machine a box, or this person an operator, of a region."`

@@ -11,6 +11,7 @@ import (
 	"preau/node/control"
 	"preau/node/follow"
 	"preau/node/near"
+	updating "preau/node/update"
 )
 
 // lastDays is how long before its end a box's certificate is a problem: it is
@@ -30,6 +31,29 @@ type boxStatus struct {
 	} `json:"deposits_waiting"`
 	School *near.Status `json:"neighbours"`
 	Public *publicName  `json:"public,omitempty"`
+	// Machine is what an appliance's system says of it.
+	Machine *machine `json:"machine,omitempty"`
+	// Update is how updates of its program stand.
+	Update *updating.Told `json:"update,omitempty"`
+}
+
+type machine struct {
+	WithoutDisk string   `json:"without_disk,omitempty"`
+	GivenUp     []string `json:"given_up,omitempty"`
+}
+
+func (m machine) problems() (wrong []string) {
+	switch m.WithoutDisk {
+	case "":
+	case "tpm":
+		wrong = append(wrong, "the disk is locked by another main board's TPM, or by one that was cleared: the box runs from memory, and has deleted nothing")
+	default:
+		wrong = append(wrong, "the disk can't be read: the box runs from memory")
+	}
+	for _, version := range m.GivenUp {
+		wrong = append(wrong, "version "+version+" did not come back well and was given up: an older one runs; publish a better one under a higher number")
+	}
+	return wrong
 }
 
 // publicName is how it stands with a box's public name.
@@ -128,6 +152,12 @@ func boxProblems(s boxStatus, now time.Time) (wrong []string) {
 	if s.Public != nil {
 		wrong = append(wrong, s.Public.problems(now)...)
 	}
+	if s.Machine != nil {
+		wrong = append(wrong, s.Machine.problems()...)
+	}
+	if s.Update != nil && s.Update.Trouble() != "" {
+		wrong = append(wrong, "update: "+s.Update.Trouble())
+	}
 	if r := s.Region; r != nil {
 		if r.Server == "" {
 			wrong = append(wrong, "no server of the region is followed: what is here is served, and the rest waits")
@@ -174,6 +204,9 @@ func boxText(s boxStatus, now time.Time) string {
 	}
 	if s.Public != nil {
 		b.WriteString(s.Public.text(now))
+	}
+	if s.Update != nil {
+		fmt.Fprintf(&b, "Update: %s (%s)\n", s.Update.Text, when(s.Update.At, now))
 	}
 	d := s.Deposits
 	switch {

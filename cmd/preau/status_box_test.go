@@ -50,6 +50,9 @@ func TestStatusOfABox(t *testing.T) {
 	do(t, "status", "--box", named(`"announced":false,"problem":"no line"`)).want(t, exitFailed, "! there is no certificate for a.boxes.example.net", "(no line)")
 	do(t, "status", "--box", named(`"announced":false,"certificate_until":"2001-01-01T00:00:00Z"`)).want(t, exitFailed, "! the certificate for a.boxes.example.net has run out")
 
+	tired := strings.Replace(healthy, `"deposits_waiting"`, `"machine":{"without_disk":"tpm","given_up":["1.2.0"]},"deposits_waiting"`, 1)
+	do(t, "status", "--box", answersStatus(t, tired)).want(t, exitFailed, "! the disk is locked by another main board's TPM", "! version 1.2.0 did not come back well")
+
 	alone := `{"version":"1","region":null,"deposits_waiting":{"count":0,"bytes":0,"first":[],"closed":false}}`
 	do(t, "status", "--box", answersStatus(t, alone)).want(t, exitOK, "A box of no region", "Deposits: none waits")
 	full := `{"version":"1","region":null,"problem":"the disk has no room","deposits_waiting":{"count":0,"bytes":0,"first":[],"closed":true}}`

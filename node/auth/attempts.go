@@ -20,7 +20,20 @@ type attempt struct {
 	back    string            // where to go afterwards
 	prefix  string            // of the language that was chosen
 	strong  bool              // a second factor was asked for
+	join    string            // the badge that is to be joined to the account; empty: somebody signs in
 	until   time.Time
+}
+
+// ask is what the provider is to ask for. To be joined for ever takes the password:
+// the account that is signed in there already may be somebody else's.
+func (a attempt) ask() provider.Ask {
+	switch {
+	case a.join != "":
+		return provider.Anew
+	case a.strong:
+		return provider.Strong
+	}
+	return provider.Known
 }
 
 // attempts are in memory: a restart in the middle of a sign-in costs a click.

@@ -6,7 +6,8 @@
 // takes a second factor, and without one they are signed in as a teacher and told
 // why. A badge, made by an admin for a teacher, works with no line and no
 // provider. The claim code, shown once on a new box's console, makes whoever
-// enters it the school's admin. No password comes with a box.
+// enters it the school's admin. No password comes with a box. Who has a badge and
+// an account may join them, and is one person from then on.
 //
 // Sessions survive restarts and power cuts, and go on for up to a week while the
 // line is cut, since nobody could sign in again. What admins do is written to a
@@ -66,13 +67,18 @@ type Parts struct {
 	// Transport leads to the provider; nil: straight, or by the proxy that the
 	// environment names.
 	Transport http.RoundTripper
+	// Joined, unless nil, is told that what one subject wrote is another's from now
+	// on. It is told again at need: see Auth.Joined.
+	Joined func(from, to string)
 	// Console is where a new box's claim code is shown once; nil: in the log.
 	Console io.Writer
 }
 
 // Person is somebody who is signed in.
 type Person struct {
-	Subject string // a name for programs: "oidc:…", "badge:…" or "claim"
+	// Subject is a name for programs: "oidc:…", "badge:…" or "claim". Who has joined
+	// a badge to an account is "oidc:…" by either.
+	Subject string
 	Name    string
 	Roles   []Role // with all that they include
 	Held    []Role // those that a second factor would give

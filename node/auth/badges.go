@@ -78,7 +78,11 @@ func (a *Auth) askBadge(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *Auth) showBadge(w http.ResponseWriter, r *http.Request, status int, code, back, wrong string) {
-	a.present(w, r, pages.badge, status, a.words(r).Badge, codePage{Action: look.Path(r, badgePath), Code: code, Return: back, Wrong: wrong})
+	p := codePage{Action: look.Path(r, badgePath), Code: code, Return: back, Wrong: wrong}
+	if s, id, ok := a.find(r); ok && s.Kind == "provider" {
+		p.Account, p.Token = s.Name, tokenOf(id)
+	}
+	a.present(w, r, pages.badge, status, a.words(r).Badge, p)
 }
 
 func (a *Auth) takeBadge(w http.ResponseWriter, r *http.Request) {
@@ -91,6 +95,15 @@ func (a *Auth) takeBadge(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	back := local(r.PostFormValue("return"))
+	account := ""
+	if r.PostFormValue("mine") != "" {
+		s, id, ok := a.find(r)
+		if !ok || s.Kind != "provider" || !brings(w, r, id) {
+			a.refuseForm(w, r)
+			return
+		}
+		account = s.Subject
+	}
 	b, err := a.badges.Exchange(r.PostFormValue("code"), now)
 	switch {
 	case errors.Is(err, badge.ErrUnknown):
@@ -101,9 +114,12 @@ func (a *Auth) takeBadge(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, http.StatusInternalServerError, told.disk, homeLink)
 	default:
 		a.met.signIns.WithLabelValues("badge", "in").Inc()
-		s := session.Session{Kind: "badge", Subject: "badge:" + b.ID, Name: b.Name, Roles: texts(upTo(Teacher)), Badge: b.ID, Until: b.Until}
+		s := session.Session{Kind: "badge", Subject: subjectOfBadge(b.ID), Name: b.Name, Roles: texts(upTo(Teacher)), Badge: b.ID, Until: b.Until}
 		a.begin(w, r, s, max(time.Hour, b.Until.Sub(now)))
 		a.Log(r.Context(), a.personOf(s), "use badge", b.Name+" ("+b.ID+")")
+		if account != "" && !a.joined(w, r, b.ID, account) {
+			return // signed in all the same: the code is used up
+		}
 		a.onward(w, r, a.personOf(s), back)
 	}
 }

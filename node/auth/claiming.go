@@ -13,6 +13,7 @@ import (
 // codePage is a page that asks for a code.
 type codePage struct {
 	Action, Code, Return, Wrong string
+	Account, Token              string // who is signed in by their account, and the token that goes with it
 }
 
 func (a *Auth) askClaim(w http.ResponseWriter, r *http.Request) {

@@ -16,7 +16,7 @@ var files embed.FS
 
 // pages are those of this package.
 var pages = struct {
-	signIn, held, signOut, signedOut, claim, badge, unsafe *look.Template
+	signIn, held, signOut, signedOut, claim, badge, joined, unsafe *look.Template
 }{
 	signIn:    look.Must("pages/signin.html", files),
 	held:      look.Must("pages/held.html", files),
@@ -24,6 +24,7 @@ var pages = struct {
 	signedOut: look.Must("pages/signedout.html", files),
 	claim:     look.Must("pages/code.html", files),
 	badge:     look.Must("pages/code.html", files),
+	joined:    look.Must("pages/joined.html", files),
 	unsafe:    look.Must("pages/unsafe.html", files),
 }
 

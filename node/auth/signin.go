@@ -22,6 +22,7 @@ const (
 	returnPath  = "/sign-in/return"
 	heldPath    = "/sign-in/held"
 	badgePath   = "/sign-in/badge"
+	joinPath    = "/sign-in/join"
 	signOutPath = "/sign-out"
 	outPath     = "/sign-out/done"
 	claimPath   = "/claim"
@@ -40,6 +41,7 @@ func (a *Auth) routes() http.Handler {
 		"GET " + heldPath:     a.tellHeld,
 		"GET " + badgePath:    a.askBadge,
 		"POST " + badgePath:   a.takeBadge,
+		"GET " + joinPath:     a.join,
 		"GET " + signOutPath:  a.askSignOut,
 		"POST " + signOutPath: a.signOut,
 		"GET " + outPath:      a.signedOut,
@@ -107,6 +109,7 @@ type signInPage struct {
 	SecureHome string // where to sign in instead
 	Unsafe     bool
 	Who        string // is signed in already
+	Join       string // joins the badge by which they are to their account
 }
 
 func (a *Auth) signIn(w http.ResponseWriter, r *http.Request) {
@@ -121,6 +124,7 @@ func (a *Auth) signIn(w http.ResponseWriter, r *http.Request) {
 	}
 	if who := a.Shown(r); who != nil {
 		p.Who = who.Name
+		p.Join = a.JoinPath(r)
 	}
 	a.present(w, r, pages.signIn, http.StatusOK, a.words(r).SignIn, p)
 }
@@ -150,11 +154,12 @@ func (a *Auth) leave(w http.ResponseWriter, r *http.Request) {
 	case !a.begins.Allow(r.RemoteAddr, time.Now()):
 		a.limited(w, r, "provider", 10*time.Second)
 	default:
-		a.depart(w, r, back, strong)
+		a.depart(w, r, attempt{back: back, strong: strong})
 	}
 }
 
-func (a *Auth) depart(w http.ResponseWriter, r *http.Request, back string, strong bool) {
+// depart sends a browser to the provider, with what t says of why.
+func (a *Auth) depart(w http.ResponseWriter, r *http.Request, t attempt) {
 	ctx, cancel := context.WithTimeoutCause(r.Context(), 10*time.Second, errors.New("the provider takes too long"))
 	defer cancel()
 	if a.cut(time.Now()) {
@@ -168,7 +173,7 @@ func (a *Auth) depart(w http.ResponseWriter, r *http.Request, back string, stron
 			return
 		}
 	}
-	to, begun, err := a.provider.Begin(ctx, origin(r)+returnPath, strong)
+	to, begun, err := a.provider.Begin(ctx, origin(r)+returnPath, t.ask())
 	if err != nil {
 		a.sayWhy(w, r, err)
 		return
@@ -187,7 +192,8 @@ func (a *Auth) depart(w http.ResponseWriter, r *http.Request, back string, stron
 		browser = base64.RawURLEncoding.EncodeToString(p[:])
 	}
 	setCookie(w, way, name, browser, attemptExpires)
-	a.attempts.add(attempt{Attempt: begun, browser: sha256.Sum256([]byte(browser)), back: back, prefix: look.Path(r, ""), strong: strong}, time.Now())
+	t.Attempt, t.browser, t.prefix = begun, sha256.Sum256([]byte(browser)), look.Path(r, "")
+	a.attempts.add(t, time.Now())
 	seeOther(w, to)
 }
 
@@ -244,6 +250,10 @@ func (a *Auth) arrive(w http.ResponseWriter, r *http.Request, t attempt, q url.V
 		a.fail(w, r, http.StatusForbidden, told.noRole, signInLink)
 		return
 	}
+	if t.join != "" {
+		a.joinAccount(w, r, t, "oidc:"+id.Subject, id.Name)
+		return
+	}
 	s := session.Session{Kind: "provider", Subject: "oidc:" + id.Subject, Name: id.Name, Roles: texts(given), Held: texts(held), Strong: strong}
 	if s.Name == "" {
 		s.Name = a.words(r).Nameless
@@ -259,7 +269,7 @@ func (a *Auth) arrive(w http.ResponseWriter, r *http.Request, t attempt, q url.V
 		a.onward(w, r, p, t.back)
 	case !t.strong && len(a.cfg.ACR) > 0:
 		// Once, by itself: most people have their second factor at hand.
-		a.depart(w, r, t.back, true)
+		a.depart(w, r, attempt{back: t.back, strong: true})
 	default:
 		a.met.signIns.WithLabelValues("provider", "less").Inc()
 		// On a page of its own, which can be loaded again.

@@ -141,7 +141,7 @@ func (a *Auth) Who(r *http.Request) (Person, bool) {
 }
 
 func (a *Auth) personOf(s session.Session) Person {
-	p := Person{Subject: s.Subject, Name: s.Name, Strong: s.Strong, Until: a.cfg.rules().Ends(s, a.cut(time.Now()))}
+	p := Person{Subject: a.subjectOf(s), Name: s.Name, Strong: s.Strong, Until: a.cfg.rules().Ends(s, a.cut(time.Now()))}
 	for _, r := range s.Roles {
 		p.Roles = append(p.Roles, Role(r))
 	}
@@ -216,9 +216,11 @@ func (a *Auth) Token(r *http.Request) string {
 	return tokenOf(id)
 }
 
-func tokenOf(id string) string {
+func tokenOf(id string) string { return tokenFor(id, "a form of this box") }
+
+func tokenFor(id, what string) string {
 	h := hmac.New(sha256.New, []byte(id))
-	h.Write([]byte("a form of this box"))
+	h.Write([]byte(what))
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 

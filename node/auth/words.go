@@ -13,7 +13,8 @@ type words struct {
 	SignOut   signOutWords
 	SignedOut signedOutWords
 	Claim     codeWords
-	Badge     codeWords
+	Badge     badgeWords
+	Joined    joinedWords
 	Unsafe    unsafeWords
 }
 
@@ -36,6 +37,7 @@ func (w roleWords) of(r Role) string {
 type signInWords struct {
 	heading
 	Already, SignOut, Account, AccountText, Cut, NoAccount, BadgeTitle, BadgeText, Badge, ClaimText, Claim, Unsafe, UnsafeText, ToSecure, Pupils string
+	JoinText, Join                                                                                                                               string
 }
 
 type heldWords struct {
@@ -58,6 +60,16 @@ type codeWords struct {
 	Label, Hint, Send, Wrong string
 }
 
+type badgeWords struct {
+	codeWords
+	Mine string
+}
+
+type joinedWords struct {
+	heading
+	Badge, Account, Text, On string
+}
+
 type unsafeWords struct {
 	heading
 	To string
@@ -77,6 +89,7 @@ var said = page.Both[words]{
 			ClaimText: "Cette boîte n’a pas encore de responsable.", Claim: "Prendre en charge la boîte",
 			Unsafe: "Ici, la connexion n’est pas protégée", UnsafeText: "Sur cette adresse, d’autres pourraient lire ce que vous envoyez. La boîte n’a pas encore d’adresse sécurisée : demandez au service informatique.",
 			ToSecure: "Aller à l’adresse sécurisée de la boîte", Pupils: "Les élèves n’ont pas besoin de se connecter.",
+			JoinText: "Vous avez aussi un compte académique ? Reliez-le à ce badge, une fois pour toutes : vos cours seront à vous avec l’un comme avec l’autre.", Join: "Relier mon compte académique",
 		},
 		Held: heldWords{
 			heading: heading{"Vous êtes connecté comme enseignant", "Pour gérer la boîte, il faut une deuxième preuve que c’est bien vous."},
@@ -96,9 +109,14 @@ var said = page.Both[words]{
 			heading: heading{"Prendre en charge la boîte", "Le code est affiché sur l’écran de la boîte, ou donné par le service informatique."},
 			Label:   "Code", Hint: "8 lettres et chiffres, par exemple KX4P-7TNB", Send: "Devenir responsable", Wrong: "Ce n’est pas le bon code. Vérifiez chaque lettre.",
 		},
-		Badge: codeWords{
+		Badge: badgeWords{codeWords: codeWords{
 			heading: heading{"Se connecter avec un badge", "Le code ne sert qu’une fois : ensuite c’est cet appareil qui est connecté. Faites-le sur votre appareil, pas sur celui d’une classe."},
 			Label:   "Code du badge", Hint: "16 lettres et chiffres, par exemple KX4P-7TNB-2WQM-H9RC", Send: "Se connecter sur cet appareil", Wrong: "Ce code n’est pas valable, a déjà servi ou est périmé. Demandez-en un nouveau au responsable de l’école.",
+		}, Mine: "Ce badge est le mien : ce que je prépare avec lui est aussi à moi,",
+		},
+		Joined: joinedWords{
+			heading: heading{"C’est la même personne", "Vos cours sont à vous avec le badge comme avec le compte."},
+			Badge:   "Badge :", Account: "Compte :", Text: "Si ce compte n’est pas le vôtre, dites-le tout de suite au responsable de l’école : il peut révoquer ce badge et vous en faire un autre.", On: "Mes cours",
 		},
 		Unsafe: unsafeWords{heading{"Continuez à l’adresse sécurisée", "Sur cette adresse, d’autres pourraient lire ce que vous envoyez."}, "Aller à l’adresse sécurisée de la boîte"},
 	},
@@ -115,6 +133,7 @@ var said = page.Both[words]{
 			ClaimText: "Nobody looks after this box yet.", Claim: "Claim the box",
 			Unsafe: "Signing in is not protected here", UnsafeText: "At this address others could read what you send. The box has no secure address yet: ask your IT service.",
 			ToSecure: "Go to the box’s secure address", Pupils: "Pupils do not need to sign in.",
+			JoinText: "Do you have a ministry’s account, too? Join it to this badge, once and for all: your lessons will be yours with either.", Join: "Join my ministry’s account",
 		},
 		Held: heldWords{
 			heading: heading{"You are signed in as a teacher", "To look after the box takes a second proof that it is you."},
@@ -134,9 +153,14 @@ var said = page.Both[words]{
 			heading: heading{"Claim the box", "The code is on the box’s screen, or comes from your IT service."},
 			Label:   "Code", Hint: "8 letters and digits, such as KX4P-7TNB", Send: "Become the admin", Wrong: "That is not the code. Check each letter.",
 		},
-		Badge: codeWords{
+		Badge: badgeWords{codeWords: codeWords{
 			heading: heading{"Sign in with a badge", "The code works once: from then on this device is signed in. Do it on your own device, not on one of a class."},
 			Label:   "Badge code", Hint: "16 letters and digits, such as KX4P-7TNB-2WQM-H9RC", Send: "Sign in on this device", Wrong: "This code is not valid, was used, or is too old. Ask the school’s admin for a new one.",
+		}, Mine: "This badge is mine: what I prepare with it is mine too, as",
+		},
+		Joined: joinedWords{
+			heading: heading{"It is the same person", "Your lessons are yours with the badge as with the account."},
+			Badge:   "Badge:", Account: "Account:", Text: "If this account is not yours, tell the school’s admin at once, who can revoke this badge and make you another.", On: "My lessons",
 		},
 		Unsafe: unsafeWords{heading{"Go on at the secure address", "At this address others could read what you send."}, "Go to the box’s secure address"},
 	},
@@ -144,7 +168,7 @@ var said = page.Both[words]{
 
 // told are the pages that say why something did not work.
 var told = struct {
-	out, role, factor, form, often, unsafe, noProvider, stale, noRole, away, clock, denied, login, untrue, claimed, disk page.Both[page.Notice]
+	out, role, factor, form, often, unsafe, noProvider, stale, noRole, away, clock, denied, login, untrue, claimed, disk, owned, elsewhere page.Both[page.Notice]
 }{
 	out: page.Both[page.Notice]{
 		French:  page.Notice{Title: "Vous n’êtes plus connecté", Text: "Rien n’a été changé.", Advice: "Connectez-vous, puis recommencez. Ce que vous aviez écrit est peut-être encore sur la page précédente."},
@@ -209,5 +233,13 @@ var told = struct {
 	disk: page.Both[page.Notice]{
 		French:  page.Notice{Title: "La boîte ne peut rien écrire", Text: "Son disque est plein ou abîmé. Le code reste valable.", Advice: "Prévenez le service informatique."},
 		English: page.Notice{Title: "The box can’t write anything down", Text: "Its disk is full or damaged. The code is still valid.", Advice: "Tell your IT service."},
+	},
+	owned: page.Both[page.Notice]{
+		French:  page.Notice{Title: "Ce badge est relié à un autre compte", Text: "Un badge est à une seule personne. Rien n’a été changé.", Advice: "Si c’est une erreur, demandez au responsable de l’école de révoquer ce badge et de vous en faire un autre."},
+		English: page.Notice{Title: "This badge is joined to another account", Text: "A badge is one person’s. Nothing was changed.", Advice: "If that is a mistake, ask the school’s admin to revoke this badge and to make you another."},
+	},
+	elsewhere: page.Both[page.Notice]{
+		French:  page.Notice{Title: "Ce n’est pas possible à cette adresse", Text: "Le service de connexion ne connaît la boîte que par son adresse sécurisée, et votre badge est connecté ici.", Advice: "Demandez un nouveau code au responsable de l’école, entrez-le à l’adresse sécurisée, puis reliez votre compte."},
+		English: page.Notice{Title: "That does not work at this address", Text: "The sign-in service knows the box by its secure address only, and your badge is signed in here.", Advice: "Ask the school’s admin for a new code, enter it at the secure address, then join your account."},
 	},
 }

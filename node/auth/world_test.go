@@ -44,6 +44,8 @@ type box struct {
 	http *httptest.Server
 	way  *http.Transport
 	out  http.RoundTripper
+
+	joined []string // as it was told
 }
 
 type line struct{ cut atomic.Bool }
@@ -105,6 +107,7 @@ func (b *box) restart() {
 	b.reg = prometheus.NewRegistry()
 	a, err := auth.New(b.cfg, auth.Parts{
 		Dir: b.dir, Line: &b.line, Home: func() string { return b.home }, Transport: b.out, Console: &b.log,
+		Joined: func(from, to string) { b.joined = append(b.joined, from+" "+to) },
 	}, slog.New(slog.NewTextHandler(&b.log, nil)), b.reg)
 	if err != nil {
 		b.t.Fatal(err)
@@ -118,7 +121,7 @@ func (b *box) restart() {
 func portal(a *auth.Auth) http.Handler {
 	page := func(w http.ResponseWriter, r *http.Request) {
 		p, ok := a.Who(r)
-		_, _ = fmt.Fprintf(w, "in: %v %q %v strong=%v token=%s", ok, p.Name, p.Roles, p.Strong, a.Token(r))
+		_, _ = fmt.Fprintf(w, "in: %v %q %v strong=%v by=%s token=%s", ok, p.Name, p.Roles, p.Strong, p.Subject, a.Token(r))
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/sign-in", a.Handler())

@@ -79,7 +79,7 @@ func wordFor(err error) error {
 // are logged.
 var deeds = map[string]string{
 	"make badge": "badge fait", "renew badge": "nouveau code de badge", "revoke badge": "badge révoqué", "make a new claim code": "nouveau code de prise en main",
-	"claim the box": "prise en main de la boîte", "sign in": "connexion", "use badge": "badge utilisé", "sign out everywhere": "déconnexion de tous les appareils", "make lesson": "cours préparé", "change lesson": "cours modifié", "delete lesson": "cours supprimé", "add file": "fichier ajouté",
+	"claim the box": "prise en main de la boîte", "sign in": "connexion", "use badge": "badge utilisé", "join badge": "badge relié à un compte", "sign out everywhere": "déconnexion de tous les appareils", "make lesson": "cours préparé", "change lesson": "cours modifié", "delete lesson": "cours supprimé", "add file": "fichier ajouté",
 }
 
 // deed is an action in words.

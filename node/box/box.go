@@ -45,6 +45,7 @@ type Box struct {
 	near     neighbourhood
 	leaving  *leaving
 	public   public
+	updates  *updates
 	portal   *portal.Portal // nil: it has none
 	staff    *staff         // nil: there is no portal
 	doors    []*listen.Server
@@ -92,7 +93,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 	for _, s := range cfg.Site {
 		follows.Sites = append(follows.Sites, s.Name)
 	}
-	follows.Talking = b.talking
+	follows.Talking, follows.Reach = b.talking, b.reach
 	b.region = newMembership(follows, log, b.reg)
 	if cfg.Neighbours.Enabled {
 		b.region.near = &b.near
@@ -101,6 +102,14 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 		return nil, err
 	}
 	b.openDeposits()
+	if cfg.wantedProblem != nil {
+		log.ErrorContext(ctx, "the region's settings are left out", "err", cfg.wantedProblem)
+	}
+	b.updates = newUpdates(cfg.Updates, b.region, log)
+	if err := b.reg.Register(b.updates); err != nil {
+		return nil, err
+	}
+	b.admin.Handle("GET /published/{id}", b.updates)
 	b.admin.Handle("GET /status", http.HandlerFunc(b.status))
 	b.admin.Handle("POST /explain", http.HandlerFunc(b.explain))
 	b.admin.Handle("GET /neighbours", b.near.asked(showNeighbours))

@@ -12,6 +12,7 @@ import (
 	"preau/node/near"
 	"preau/node/obs"
 	"preau/node/portal"
+	"preau/node/update"
 )
 
 // Config is all that a box can be told. Start from DefaultConfig: the zero
@@ -19,6 +20,8 @@ import (
 type Config struct {
 	Data       string          `toml:"data" doc:"Folder where the box keeps what it stores. It is made if it is missing and belongs to the box alone. While the box is stopped all but the folders identity, deposits, uploads, lessons and auth in it may be deleted, and nothing is lost but time and the diagram of the line; identity is the box's place in its region, if it was enrolled in one, deposits and uploads are what was added in the school, lessons is what teachers have prepared, and auth who may sign in."`
 	Budget     config.Bytes    `toml:"budget" doc:"Room that stored bodies may take on the disk, at least 64MiB. The box also leaves free space on the disk whatever this says."`
+	Machine    string          `toml:"machine" doc:"Folder in which an appliance's system says what is amiss with the machine: a file without-disk with the reason (tpm, disk), a file given-up with versions that did not come back well. It is told in /status and to the school's admin. Empty: nobody says such things."`
+	Updates    string          `toml:"updates" doc:"Folder of the updater (preau update) on a machine with the Debian package: from there the box tells how updates went, and takes what the region has set for it ([[site]], and the portal's title). This file wins: a site of the same name stays as it is here. Empty: neither."`
 	Log        obs.Log         `toml:"log" doc:"The log goes to standard error, which is the journal when systemd runs the box. It never names a client."`
 	Admin      Admin           `toml:"admin" doc:"The face for operators: /healthz, /readyz, /metrics and /debug/pprof/."`
 	Deposits   Deposits        `toml:"deposits" doc:"Files that are added in the school: PUT /d/NAME on any listener with the token in DATA/deposits/token, or preau deposit on the box itself. Each is kept until the ministry's centre has it."`
@@ -28,6 +31,8 @@ type Config struct {
 	Public     names.Config    `toml:"public" doc:"The name under which devices are sent to this box from outside the school, and its certificate."`
 	Listen     []listen.Config `toml:"listen" doc:"Where pupils' devices connect: one [[listen]] for each address."`
 	Site       []front.Site    `toml:"site" doc:"The web sites that the box answers for: one [[site]] for each. A box that was enrolled in a region needs none. Every site can also be reached as /o/NAME/ on any listener, under every host name that is not another site's."`
+
+	wantedProblem error // why the region's settings are left out
 }
 
 // Admin is where operators look.
@@ -45,6 +50,7 @@ func Profiles() []string { return front.Profiles() }
 func DefaultConfig() Config {
 	return Config{
 		Budget:     20 * config.GiB,
+		Updates:    update.Folder,
 		Log:        obs.DefaultLog(),
 		Admin:      Admin{Listen: obs.DefaultAdminAddress},
 		Deposits:   Deposits{Enabled: true, Budget: 20 * config.GiB},
@@ -63,7 +69,7 @@ func LoadConfig(path string, profiles []string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	return cfg, nil
+	return cfg.withWanted(profiles), nil
 }
 
 // Flags is the one-line form: one site that answers for every host name.
@@ -77,7 +83,7 @@ type Flags struct {
 // caller validates it.
 func FromFlags(f Flags) Config {
 	cfg := DefaultConfig()
-	cfg.Data = f.Data
+	cfg.Data, cfg.Updates = f.Data, ""
 	if f.Budget != nil {
 		cfg.Budget = *f.Budget
 	}

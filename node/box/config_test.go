@@ -12,6 +12,7 @@ import (
 	"preau/node/box"
 	"preau/node/config"
 	"preau/node/listen"
+	updater "preau/node/update"
 )
 
 var update = flag.Bool("update", false, "write reference.toml anew")
@@ -94,6 +95,7 @@ fraction = 0.1
 	}
 	want := box.FromFlags(box.Flags{Site: "http://library.example", Listen: ":80", Data: "/tmp/x", Admin: "127.0.0.1:9190"})
 	want.Site[0].Name, want.Site[0].Hosts, want.Site[0].Heuristic.Fraction = "library", nil, 0.1
+	want.Updates = updater.Folder // on a command line nothing is said of updates
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("loads as\n%+v, want\n%+v", cfg, want)
 	}

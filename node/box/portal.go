@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -46,13 +47,39 @@ func (b *Box) openPortal(files http.Handler) (http.Handler, error) {
 	}
 	b.portal, b.staff = p, s
 	everybody := slices.ContainsFunc(b.cfg.Site, func(s front.Site) bool { return slices.Contains(s.Hosts, "*") })
+	sites := func(host string) bool { return b.front.Handler().Owns(host) || everybody && !b.ownName(host) }
+	b.front.Handler().SetHome(func(r *http.Request) string {
+		if sites(r.Host) {
+			return b.homeFor(r)
+		}
+		return "/"
+	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if b.front.Handler().Owns(r.Host) || everybody && !b.ownName(r.Host) {
+		if sites(r.Host) {
 			files.ServeHTTP(w, r)
 			return
 		}
 		p.ServeHTTP(w, r)
 	}), nil
+}
+
+// homeFor is where who is on a site's own host finds the box's pages: its secure
+// address, else the name that the school's boxes answer to on the LAN. Without
+// either no address is sure to lead there, and none is given.
+func (b *Box) homeFor(r *http.Request) string {
+	if home := b.home(); home != "" {
+		return home + "/"
+	}
+	name := b.cfg.Neighbours.Name
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !b.wantsNeighbours() || name == "" || r.TLS != nil || !ok {
+		return ""
+	}
+	host := name + ".local"
+	if at.Port != 80 {
+		host = net.JoinHostPort(host, strconv.Itoa(at.Port))
+	}
+	return "http://" + host + "/"
 }
 
 // ownName reports a name that leads to this box and to no site: its public name,
@@ -274,6 +301,15 @@ func (l *lines) Sites(ctx context.Context) []portal.Site {
 		}
 	}
 	return out
+}
+
+// reach reports whether any site can be reached, for the region: see follow.Config.
+func (b *Box) reach(since time.Time) (up, known bool) {
+	b.front.Doubt(since)
+	for _, site := range b.front.Lines() {
+		up, known = up || site.Up, true
+	}
+	return up, known
 }
 
 // Line implements portal.Line: the line is there while the region or any site

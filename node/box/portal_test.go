@@ -132,6 +132,22 @@ func TestWhereThePortalIs(t *testing.T) {
 	}
 }
 
+// A pupil whose site is away is led to what is here.
+func TestASiteThatIsAwayLeadsHome(t *testing.T) {
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	b := openedBoxWith(t, func(c *Config) { c.Site = []front.Site{siteOf(gone.URL, "library.example")} })
+	const link = `<a href="/">Voir ce qui est sur la boîte`
+	if status, body := askBox(t, b, "preau.local", "/o/library/x"); status != http.StatusGatewayTimeout || !strings.Contains(body, link) {
+		t.Errorf("on the box's own name: %d %s", status, body)
+	}
+	// The first page of the site's own host is the site's. This box has neither a
+	// secure address nor neighbours, and so no name that is sure to lead to it.
+	if status, body := askBox(t, b, "library.example", "/x"); status != http.StatusGatewayTimeout || strings.Contains(body, "Voir ce qui est") {
+		t.Errorf("on the site's name: %d %s", status, body)
+	}
+}
+
 func TestThePortalShowsWhatWasAdded(t *testing.T) {
 	b := openedBoxWith(t, func(c *Config) { c.Site = []front.Site{siteOf(site(t), "library.example")} })
 	_, box, leave, ok := b.deposits.use(t.Context())

@@ -45,6 +45,7 @@ func (b *Box) openStaff(l *lines) (_ *staff, err error) {
 	s := &staff{box: b, lines: l, live: look.NewLive(liveStaff)}
 	s.auth, err = auth.New(b.cfg.SignIn, auth.Parts{
 		Dir: filepath.Join(b.cfg.Data, "auth"), Line: l, Home: b.home,
+		Joined: func(from, to string) { s.adopt(from, to) },
 	}, b.log, b.reg)
 	if err != nil {
 		return nil, err
@@ -186,6 +187,9 @@ func (s *staff) state(ctx context.Context) schoolpages.State {
 	if r := status.Region; r != nil {
 		out.Box.Enrolled, out.Box.Name, out.Box.School, out.Box.Region = true, r.Box, r.School, r.Region
 		out.Box.Server, out.Box.Since, out.Box.Certificate = r.Server, r.Since, r.Certificate
+	}
+	if m := status.Machine; m != nil {
+		out.Box.WithoutDisk, out.Box.GivenUp = m.WithoutDisk, m.GivenUp
 	}
 	if status.School != nil {
 		out.Pooled = true

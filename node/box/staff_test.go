@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"preau/node/auth"
+	"preau/node/auth/authtest"
 	"preau/node/front"
 )
 
@@ -153,4 +155,48 @@ func TestFromTheClaimToTheClass(t *testing.T) {
 	}
 	admin.get("/fr/school/log", "badge fait : Mme Curie", "badge utilisé")
 	admin.get("/en/school/", "The volcanoes", "How lava flows")
+}
+
+// What a teacher prepared by a badge they change by their account, once they have
+// shown to have both; and what they prepare by either is of one author.
+func TestABadgeAndAnAccountPrepareTheSameLesson(t *testing.T) {
+	p := authtest.New(t)
+	p.Behave(authtest.Behaviour{Claims: map[string]any{"roles": "teacher", "name": "Marie Curie"}})
+	b := openedBoxWith(t, func(c *Config) {
+		c.SignIn.Issuer, c.SignIn.ClientID, c.Public.Name = p.URL, authtest.Client, ""
+		c.Site = []front.Site{siteOf(p.URL, "library.example")}
+	})
+	_, code, err := b.staff.auth.MakeBadge(t.Context(), auth.Person{Name: "admin"}, "Mme Curie", time.Now().AddDate(0, 1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tablet, desk, other := newBrowser(t, b), newBrowser(t, b), newBrowser(t, b)
+	tablet.post("/en/sign-in/badge", "", url.Values{"code": {code}})
+	form := tablet.get("/en/teach/new")
+	prepared := tablet.post("/en/teach/new", tablet.first(form, tokenField), url.Values{
+		"title": {"The volcanoes"}, "day": {time.Now().Format(time.DateOnly)}, "clock": {"23:59"}, "do": {"save"}, "seen": {""},
+	}, "The volcanoes")
+	edit := tablet.first(prepared, `href="(/en/teach/l/[^"/]+/edit)"`)
+
+	desk.get("/en/sign-in/go", "Marie Curie")
+	desk.do(http.StatusForbidden, http.MethodGet, edit, nil)
+	tablet.get(tablet.first(tablet.get("/en/teach/", "Join my account"), `href="(/en/sign-in/join[^"]+)"`), "Mme Curie", "Marie Curie", "same person")
+	tablet.get(edit, "The volcanoes")
+	seen := `name="seen" value="([^"]*)"`
+	page := desk.get(edit, "The volcanoes")
+	desk.post(edit, desk.first(page, tokenField), url.Values{
+		"title": {"Volcanoes and lava"}, "day": {time.Now().Format(time.DateOnly)}, "clock": {"23:59"}, "do": {"save"}, "seen": {desk.first(page, seen)},
+	}, "Volcanoes and lava")
+	tablet.get(edit, "Volcanoes and lava")
+	if page := tablet.get("/en/teach/"); strings.Contains(page, "Join my account") {
+		t.Error("they are asked again to join")
+	}
+	p.Behave(authtest.Behaviour{Claims: map[string]any{"sub": "paul", "roles": "teacher", "name": "Paul"}})
+	other.get("/en/sign-in/go", "Paul")
+	other.do(http.StatusForbidden, http.MethodGet, edit, nil)
+	for _, l := range b.staff.store.List() {
+		if l.By != "oidc:anne" {
+			t.Errorf("%q is by %s", l.Title, l.By)
+		}
+	}
 }

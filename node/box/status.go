@@ -7,6 +7,7 @@ import (
 	"preau/node/follow"
 	"preau/node/near"
 	"preau/node/obs"
+	"preau/node/update"
 	"preau/replication/outbox"
 )
 
@@ -23,8 +24,12 @@ type Status struct {
 	Deposits Waiting          `json:"deposits_waiting"` // for the centre
 	// School is the other boxes of the school; nil if the box looks for none.
 	School *near.Status `json:"neighbours"`
+	// Update is how updates of the program stand; nil if nobody says.
+	Update *update.Told `json:"update,omitempty"`
 	// Public is nil if the box has no public name.
 	Public *PublicName `json:"public,omitempty"`
+	// Machine is nil if nothing is amiss with it.
+	Machine *Machine `json:"machine,omitempty"`
 }
 
 // Waiting is what was added here and is not in the centre yet, oldest first.
@@ -44,7 +49,8 @@ func (b *Box) Status(ctx context.Context) Status {
 		school := boxes.Status()
 		s.School = &school
 	}
-	s.Public = b.publicName()
+	s.Public, s.Machine = b.publicName(), machine(b.cfg.Machine)
+	s.Update = b.updates.told()
 	return s
 }
 

@@ -3,6 +3,7 @@ package box
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -54,7 +55,7 @@ func (s *staff) openTeaching() (t *teaching, err error) {
 		parts.Shelf = lessonShelf{b.region}
 	}
 	pages := teach.Parts{
-		Lessons: t.store, Library: lessonLibrary{b}, Live: s.live, Token: s.auth.Token,
+		Lessons: t.store, Library: lessonLibrary{b}, Live: s.live, Token: s.auth.Token, Join: s.auth.JoinPath,
 		Who: func(r *http.Request) (teach.Person, bool) {
 			p, ok := s.auth.Who(r)
 			return teach.Person{Subject: p.Subject, Name: p.Name, Admin: p.Has(auth.School)}, ok
@@ -79,8 +80,30 @@ func (s *staff) openTeaching() (t *teaching, err error) {
 		return nil, err
 	}
 	pages.Lights = t.lights
-	t.pages, err = teach.New(pages, b.log)
-	return t, err
+	if t.pages, err = teach.New(pages, b.log); err != nil {
+		return nil, err
+	}
+	for from, to := range s.auth.Joined() {
+		t.adopt(from, to)
+	}
+	return t, nil
+}
+
+// adoptWithin bounds how long somebody waits for their uploads to follow them.
+const adoptWithin = 10 * time.Second
+
+// adopt has what somebody prepared and sends by a badge follow them to their
+// account. What could not be written now is tried again at the next start.
+func (t *teaching) adopt(from, to string) {
+	ctx, cancel := context.WithTimeout(context.Background(), adoptWithin)
+	defer cancel()
+	err := t.store.Adopt(from, to)
+	if t.uploads != nil {
+		err = errors.Join(err, t.uploads.Adopt(ctx, from, to))
+	}
+	if err != nil {
+		t.staff.box.log.WarnContext(ctx, "what was prepared by a badge does not follow to its account yet: make room on the disk", "err", err)
+	}
 }
 
 // add has the parts run.

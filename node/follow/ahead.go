@@ -75,3 +75,7 @@ func (f *Follower) Resource(id string) (it shelf.Item, held int64, err error) {
 	}
 	return it, st.Held, nil
 }
+
+// Fetch brings a resource here as far as it is missing, at the policy's rate and
+// while nobody talks. Whoever calls it sees to the hours.
+func (a Ahead) Fetch(ctx context.Context, id string) error { return a.f.stock.Fetch(ctx, id, a) }

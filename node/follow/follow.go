@@ -68,6 +68,10 @@ type Config struct {
 	// Talking, unless nil, reports whether people talk to each other over the
 	// school's line: what is fetched ahead, and deposits, wait meanwhile.
 	Talking func() bool
+	// Reach, unless nil, reports whether any web site can be reached, if that is known,
+	// and has those asked soon that have not shown it since then. By it the box knows
+	// its own line to be back.
+	Reach func(since time.Time) (up, known bool)
 	// Wire and Feed are for tests; their zero values are the defaults.
 	Dial wire.DialConfig
 	Feed feed.FollowerConfig
@@ -272,6 +276,7 @@ func (f *Follower) Add(group *lifecycle.Group) {
 	group.Add("counts", 5*time.Second, f.runCounts)
 	group.Add("lease", 5*time.Second, f.runLease)
 	group.Add("deposits", 10*time.Second, f.runDeposits)
+	group.Add("line", time.Second, f.runLine)
 	group.Add("feed", 10*time.Second, func(ctx context.Context) error {
 		f.copy.OnChange(func(changes []catalogue.Record, upto feed.Seq) { f.onChange(ctx, changes, upto) })
 		return errors.Join(f.feed.Run(ctx), f.closeWays())

@@ -25,8 +25,10 @@ const (
 	// mostAsk is how long a box may work on a block that people wait for, mostAhead
 	// on others: words alone are no answer.
 	mostAsk, mostAhead = time.Minute, 10 * time.Minute
-	// restAfter is how long a box that was silent or failed is not asked, and
-	// strikes how often in a row it may be silent until it counts as lost.
+	// restAfter is how long a box that failed is not asked, and strikes how often in
+	// a row it may be silent until it counts as lost. One that was silent is not asked
+	// for a part of restAfter, which doubles with each strike, or until it speaks: it
+	// may have been busy for a moment, and what it is not asked for crosses the line.
 	restAfter = 5 * time.Second
 	strikes   = 3
 	// mostMoods bounds the boxes that are remembered.
@@ -45,7 +47,8 @@ var errWorks = errors.New("it works on the block for too long")
 type mood struct {
 	mu            sync.Mutex
 	first, spread time.Duration // of the time to the first word, as of round trips in RFC 6298 §2
-	rests, muted  time.Time     // until then it is not asked, or not whether it has something
+	rests, quiet  time.Time     // until then it is not asked: it failed, or was silent
+	muted         time.Time     // until then it is not asked whether it has something
 	silent        int           // times in a row
 }
 
@@ -66,7 +69,8 @@ func (s *supply) mood(name string) *mood {
 func (m *mood) resting() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return time.Now().Before(m.rests)
+	now := time.Now()
+	return now.Before(m.rests) || now.Before(m.quiet)
 }
 
 func (m *mood) mute() bool {
@@ -89,7 +93,7 @@ func (m *mood) patience() time.Duration {
 func (m *mood) spoke(took time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.silent = 0
+	m.silent, m.quiet = 0, time.Time{}
 	if took = max(took, 1); m.first == 0 {
 		m.first, m.spread = took, took/2
 		return
@@ -102,8 +106,8 @@ func (m *mood) spoke(took time.Duration) {
 func (m *mood) fell() (lost bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.rests = time.Now().Add(restAfter)
 	m.silent++
+	m.quiet = time.Now().Add(restAfter >> max(0, strikes-m.silent))
 	return m.silent%strikes == 0
 }
 

@@ -239,6 +239,38 @@ func TestPatienceGoesWithWhatABoxTakes(t *testing.T) {
 	}
 }
 
+func TestASilentBoxRestsForLongerEachTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &mood{}
+		rests := func() time.Duration {
+			began := time.Now()
+			for m.resting() {
+				time.Sleep(time.Millisecond)
+			}
+			return time.Since(began).Round(10 * time.Millisecond)
+		}
+		for i, want := range []time.Duration{restAfter / 4, restAfter / 2, restAfter, restAfter} {
+			lost := m.fell()
+			if got := rests(); got != want || lost != (i+1 == strikes) {
+				t.Errorf("silent for the %d. time, it rests for %v, lost %t; want %v", i+1, got, lost, want)
+			}
+		}
+		m.fell()
+		m.spoke(time.Second)
+		if m.resting() {
+			t.Error("one that spoke after all is not asked")
+		}
+		if m.fell(); rests() != restAfter/4 {
+			t.Error("after a word it is the first time again")
+		}
+		m.failed()
+		m.spoke(time.Second) // of another request
+		if rests() != restAfter {
+			t.Error("a word hides that it failed")
+		}
+	})
+}
+
 func TestWithoutTheRegionNeighboursStillGive(t *testing.T) {
 	in(t, func(h *hall) {
 		t := h.t

@@ -22,7 +22,8 @@ const (
 )
 
 // Others are the school's other boxes. Whoever implements it listens only to boxes
-// of this school that were not revoked: a box may change any lesson.
+// of this school that were not revoked: a box may bring lessons in anybody's name,
+// and change all but whose they are.
 type Others interface {
 	// Boxes names those that can be reached now.
 	Boxes() []string

@@ -2,7 +2,8 @@
 // class needs on a day, and whether each of them will be there.
 //
 // A Store keeps lessons on the box, and boxes of a school pass them on to each
-// other; of two versions of one the later wins everywhere (Merge). A Preparer gives
+// other; of two versions of one the later wins everywhere (Merge), but whose a lesson
+// is stays as each box knows it. A Preparer gives
 // each item of the lessons to come a light, with a reason: it finds what a link
 // needs, has the box's own cache fetch that ahead, keeps it from being given up, and
 // looks again before the day. It asks the cache as a device does and adds no rule of
@@ -34,6 +35,7 @@ const (
 	maxText  = 200
 	maxURL   = 2000
 	maxID    = 128
+	maxBy    = 300 // a provider's name for somebody has up to 255
 )
 
 // Kind is what an item is.
@@ -146,7 +148,7 @@ func (l Lesson) Validate() error {
 	if y := l.Date.Year(); y < 1970 || y > 2200 {
 		bad("date: the year %d", y)
 	}
-	if !text(l.Title, maxText) || !text(l.Class, maxText) || !text(l.By, maxText) {
+	if !text(l.Title, maxText) || !text(l.Class, maxText) || !text(l.By, maxBy) {
 		bad("title, class, by: too long, or with control characters")
 	}
 	if !l.Deleted && l.Title == "" {

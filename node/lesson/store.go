@@ -23,7 +23,8 @@ type Store struct {
 	log  *slog.Logger
 	recs *keep.Folder
 
-	writing sync.Mutex // one change at a time; locked before mu
+	writing sync.Mutex        // one change at a time; locked before mu
+	adopted map[string]string // authors by the names that they had before; guarded by writing
 
 	mu      sync.Mutex
 	lessons map[string]Lesson
@@ -41,7 +42,7 @@ func Open(dir, box string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{box: box, log: log, recs: recs}
+	s := &Store{box: box, log: log, recs: recs, adopted: map[string]string{}}
 	s.lessons, err = keep.Load(recs, func(name string, l Lesson) error {
 		if l.ID != name {
 			return fmt.Errorf("it calls itself %q", l.ID)
@@ -148,12 +149,13 @@ func (s *Store) Delete(id string) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.put(Lesson{ID: id, Code: old.Code, Date: old.Date, Deleted: true, Version: Version{old.Version.N + 1, s.box}})
+	_, err = s.put(Lesson{ID: id, Code: old.Code, By: old.By, Date: old.Date, Deleted: true, Version: Version{old.Version.N + 1, s.box}})
 	return err
 }
 
 // Take merges lessons of another box into one's own, and says how many of them
-// were news. What is no lesson is left out, and told as an error.
+// were news. What is no lesson is left out, and told as an error; whose a lesson is
+// stays as it is known here.
 func (s *Store) Take(lessons []Lesson) (news int, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -167,6 +169,12 @@ func (s *Store) Take(lessons []Lesson) (news int, err error) {
 		s.mu.Lock()
 		old, known := s.lessons[l.ID]
 		s.mu.Unlock()
+		claimed := l.By
+		l, err := received(old, l)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		if known {
 			if l = Merge(old, l); l.Version == old.Version && same(l, old) {
 				continue
@@ -177,6 +185,11 @@ func (s *Store) Take(lessons []Lesson) (news int, err error) {
 			continue
 		}
 		news++
+		// Who has not heard of the other name yet learns it by a version of its own.
+		l.By = claimed
+		if err := s.adopt(l); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	return news, errors.Join(errs...)
 }

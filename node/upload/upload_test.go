@@ -280,3 +280,28 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%v %v", problems, err)
 	}
 }
+
+func TestUploadsFollowTheirOwner(t *testing.T) {
+	cfg := config(t.TempDir())
+	s := open(t, cfg, newShelf())
+	body := noise(9, 1000)
+	at := create(t, s, "film.mp4", len(body))
+	if w := patch(s, at, 0, bytes.NewReader(body[:400])); w.Code != http.StatusNoContent {
+		t.Fatal(w.Code)
+	}
+	for range 2 {
+		if err := s.Adopt(t.Context(), "ada", "anne"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = open(t, cfg, newShelf())
+	if list := s.List("anne"); len(list) != 1 || list[0].Offset != 400 || len(s.List("ada")) != 0 {
+		t.Fatalf("%+v, and left behind %+v", list, s.List("ada"))
+	}
+	if w := call(s, http.MethodHead, at, http.NoBody); w.Code != http.StatusNotFound {
+		t.Errorf("by the name before: %d", w.Code)
+	}
+	if w := patch(s, at, 400, bytes.NewReader(body[400:]), "Who", "anne"); w.Code != http.StatusNoContent {
+		t.Errorf("it can't go on: %d %s", w.Code, w.Body)
+	}
+}

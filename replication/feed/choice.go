@@ -27,6 +27,7 @@ const (
 	again    outcome = "again"
 	twice    outcome = "moved"
 	banished outcome = "revoked"
+	hurried  outcome = "hurried" // the line came back meanwhile
 )
 
 const (
@@ -113,7 +114,7 @@ func (c *choice) ended(t Target, targets []Target, how outcome, lived time.Durat
 		c.last = ""
 		clear(c.failed)
 		return 0
-	case again:
+	case again, hurried:
 		return upto(hop)
 	case full, twice:
 		return c.spread/2 + upto(c.spread/2)

@@ -88,6 +88,7 @@ type Follower struct {
 	mu     sync.Mutex
 	server identity.Name
 	since  time.Time
+	hurry  hurry
 }
 
 // NewFollower checks cfg and registers metrics; it starts nothing.
@@ -99,7 +100,7 @@ func NewFollower(cfg FollowerConfig, to *Copy, region Region, log *slog.Logger, 
 	if err != nil {
 		return nil, err
 	}
-	return &Follower{cfg: cfg, copy: to, region: region, log: log.With("part", "feed"), met: met}, nil
+	return &Follower{cfg: cfg, copy: to, region: region, log: log.With("part", "feed"), met: met, hurry: newHurry()}, nil
 }
 
 // Connected is the server that is followed, and since when; no name and the
@@ -117,6 +118,7 @@ func (f *Follower) connected(server identity.Name) {
 		return
 	}
 	f.server, f.since = server, time.Now()
+	f.hurry.over()
 	if server == "" {
 		f.met.connected.Set(0)
 	} else {
@@ -132,7 +134,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		targets := f.region.Servers()
 		t, ok := c.next(targets)
 		if !ok {
-			pause(ctx, f.cfg.Spread/4+rand.N(f.cfg.Spread/4+1))
+			f.rest(ctx, &c, f.cfg.Spread/4+rand.N(f.cfg.Spread/4+1))
 			continue
 		}
 		lived, err := f.session(ctx, t, c.home(t, targets))
@@ -150,7 +152,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		default:
 			f.log.InfoContext(ctx, "feed ended", "server", t.Name, "err", err, "dur", lived, "wait", wait)
 		}
-		pause(ctx, wait)
+		f.rest(ctx, &c, wait)
 	}
 	return nil
 }
@@ -174,6 +176,8 @@ func (f *Follower) judge(err error) (how outcome, label string) {
 			return banished, "goodbye"
 		}
 		return parted, "goodbye"
+	case errors.Is(err, errHurried):
+		return hurried, string(hurried)
 	case errors.Is(err, errHome):
 		return tired, string(tired)
 	case errors.Is(err, kv.ErrFull), errors.Is(err, kv.ErrDamaged):
@@ -182,15 +186,6 @@ func (f *Follower) judge(err error) (how outcome, label string) {
 		return refused, string(refused)
 	}
 	return cut, string(cut)
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }
 
 // session follows t until something ends it. lived is since when it answered.
@@ -206,6 +201,7 @@ func (f *Follower) session(ctx context.Context, t Target, home bool) (lived time
 		leave := time.AfterFunc(f.cfg.Home/2+rand.N(f.cfg.Home), func() { cancel(errHome) })
 		defer leave.Stop()
 	}
+	defer f.trying(cancel)()
 	rt := f.region.Client(t)
 	cursor, until := f.copy.Cursor()
 	s, err := Open(ctx, rt, t.URL, Request{Cursor: cursor, Until: until, Version: f.cfg.Version})

@@ -75,7 +75,7 @@ func newBoxMetrics(reg prometheus.Registerer) (*boxMetrics, error) {
 		records:     m.counter("box_records_total", "Records received and kept."),
 		snapshots:   m.counter("box_snapshots_total", "Snapshots begun."),
 		ackFailures: m.counter("box_ack_failures_total", "Acknowledgements that no server took."),
-		streams:     m.vec("box_streams_total", "Streams, by how they ended: ended, failed, refused, full, goodbye.", "result"),
+		streams:     m.vec("box_streams_total", "Streams, by how they ended: ended, failed, refused, full, goodbye, hurried.", "result"),
 	}
 	return met, m.register(reg)
 }

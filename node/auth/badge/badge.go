@@ -47,6 +47,7 @@ var (
 	ErrName    = errors.New("a badge needs a name of at most 80 letters")
 	ErrUntil   = errors.New("a badge needs an end within a year from now")
 	ErrFull    = errors.New("there are too many badges: revoke some that are not in use")
+	ErrOwned   = errors.New("the badge is joined to somebody else's account: revoke it and make another")
 )
 
 // Badge is one as it is listed.
@@ -73,6 +74,8 @@ type held struct {
 type record struct {
 	Latest time.Time
 	Badges []held
+	// Joined outlives the badges: what somebody wrote by one stays theirs.
+	Joined []Joined `json:",omitempty"`
 }
 
 // Register is a box's badges. Its methods may be called at the same time.
@@ -123,7 +126,7 @@ func (r *Register) noteTime(now time.Time) {
 // change changes the register on the disk and then here, or not at all.
 func (r *Register) change(now time.Time, do func(*record) error) error {
 	before := r.now
-	r.now.Badges = slices.Clone(before.Badges)
+	r.now.Badges, r.now.Joined = slices.Clone(before.Badges), slices.Clone(before.Joined)
 	err := do(&r.now)
 	if err == nil {
 		r.noteTime(now)

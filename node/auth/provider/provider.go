@@ -218,9 +218,19 @@ type Attempt struct {
 	redirect               string
 }
 
+// Ask is what somebody has to show at the provider.
+type Ask int
+
+// What is asked for.
+const (
+	Known  Ask = iota // who is signed in there already need do nothing
+	Anew              // the password again: on a computer that is shared, another may be signed in there
+	Strong            // a second factor
+)
+
 // Begin gives the address at the provider that a browser is sent to, which comes
-// back to redirect. strong: with a second factor. Errors: ErrAway, ErrClock.
-func (c *Client) Begin(ctx context.Context, redirect string, strong bool) (address string, a Attempt, err error) {
+// back to redirect. Errors: ErrAway, ErrClock.
+func (c *Client) Begin(ctx context.Context, redirect string, ask Ask) (address string, a Attempt, err error) {
 	d, err := c.describe(ctx)
 	if err != nil {
 		return "", a, err
@@ -234,10 +244,10 @@ func (c *Client) Begin(ctx context.Context, redirect string, strong bool) (addre
 		*secret = base64.RawURLEncoding.EncodeToString(p[:])
 	}
 	opts := []oauth2.AuthCodeOption{oidc.Nonce(a.nonce), oauth2.S256ChallengeOption(a.verifier)}
-	if strong {
-		if len(c.cfg.ACR) > 0 {
-			opts = append(opts, oauth2.SetAuthURLParam("acr_values", strings.Join(c.cfg.ACR, " ")))
-		}
+	if ask == Strong && len(c.cfg.ACR) > 0 {
+		opts = append(opts, oauth2.SetAuthURLParam("acr_values", strings.Join(c.cfg.ACR, " ")))
+	}
+	if ask != Known {
 		opts = append(opts, oauth2.SetAuthURLParam("prompt", "login"))
 	}
 	return c.oauth(d, redirect).AuthCodeURL(a.State, opts...), a, nil

@@ -58,9 +58,9 @@ func visit(t *testing.T, address string) url.Values {
 	return to.Query()
 }
 
-func signIn(t *testing.T, c *provider.Client, strong bool) (provider.Identity, error) {
+func signIn(t *testing.T, c *provider.Client, ask provider.Ask) (provider.Identity, error) {
 	t.Helper()
-	to, a, err := c.Begin(t.Context(), back, strong)
+	to, a, err := c.Begin(t.Context(), back, ask)
 	if err != nil {
 		return provider.Identity{}, err
 	}
@@ -70,7 +70,7 @@ func signIn(t *testing.T, c *provider.Client, strong bool) (provider.Identity, e
 func TestSomebodySignsIn(t *testing.T) {
 	p := authtest.New(t)
 	p.Behave(authtest.Behaviour{Claims: map[string]any{"name": " Anne Martin ", "roles": []string{"teacher"}, "amr": []string{"pwd", "mfa"}, "acr": "gold"}})
-	id, err := signIn(t, client(t, p.URL), false)
+	id, err := signIn(t, client(t, p.URL), provider.Known)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestSomebodySignsIn(t *testing.T) {
 func TestASecondFactorIsAskedFor(t *testing.T) {
 	p := authtest.New(t)
 	p.Behave(authtest.Behaviour{Claims: map[string]any{"roles": "it"}, Strong: map[string]any{"acr": "strong"}})
-	id, err := signIn(t, client(t, p.URL), true)
+	id, err := signIn(t, client(t, p.URL), provider.Strong)
 	if err != nil || id.ACR != "strong" {
 		t.Errorf("%+v %v", id, err)
 	}
@@ -98,7 +98,7 @@ func TestASecondFactorIsAskedFor(t *testing.T) {
 func TestClaimsComeFromUserinfoWhereTheTokenHasNone(t *testing.T) {
 	p := authtest.New(t)
 	p.Behave(authtest.Behaviour{Info: map[string]any{"roles": []string{"teacher"}, "acr": "strong", "amr": []string{"mfa"}, "name": "Anne"}})
-	id, err := signIn(t, client(t, p.URL), false)
+	id, err := signIn(t, client(t, p.URL), provider.Known)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestClaimsComeFromUserinfoWhereTheTokenHasNone(t *testing.T) {
 		t.Errorf("userinfo is taken for a proof: %+v", id)
 	}
 	p.Behave(authtest.Behaviour{Info: map[string]any{"sub": "somebody else", "roles": []string{"it"}}})
-	if _, err := signIn(t, client(t, p.URL), false); !errors.Is(err, provider.ErrUntrue) {
+	if _, err := signIn(t, client(t, p.URL), provider.Known); !errors.Is(err, provider.ErrUntrue) {
 		t.Errorf("somebody else's claims: %v", err)
 	}
 }
@@ -155,7 +155,7 @@ func TestWhatIsNotBelieved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := authtest.New(t)
 			p.Behave(tt.b)
-			id, err := signIn(t, client(t, p.URL), false)
+			id, err := signIn(t, client(t, p.URL), provider.Known)
 			if !errors.Is(err, tt.want) || id.Subject != "" {
 				t.Errorf("%+v, %v; want %v", id, err, tt.want)
 			}
@@ -171,7 +171,7 @@ func TestAnAlgorithmWithoutAKeyPairIsNoneOfOurs(t *testing.T) {
 	for _, algorithm := range []string{"none", "HS256"} {
 		p := authtest.New(t)
 		p.Behave(authtest.Behaviour{Algorithm: algorithm})
-		if _, err := signIn(t, client(t, p.URL), false); err == nil || !strings.Contains(err.Error(), "unexpected signature algorithm") {
+		if _, err := signIn(t, client(t, p.URL), provider.Known); err == nil || !strings.Contains(err.Error(), "unexpected signature algorithm") {
 			t.Errorf("%s: %v", algorithm, err)
 		}
 	}
@@ -180,7 +180,7 @@ func TestAnAlgorithmWithoutAKeyPairIsNoneOfOurs(t *testing.T) {
 func TestACodeWorksOnce(t *testing.T) {
 	p := authtest.New(t)
 	c := client(t, p.URL)
-	to, a, err := c.Begin(t.Context(), back, false)
+	to, a, err := c.Begin(t.Context(), back, provider.Known)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func TestACodeWorksOnce(t *testing.T) {
 	if _, err := c.Finish(t.Context(), a, query); !errors.Is(err, provider.ErrUntrue) {
 		t.Errorf("again: %v", err)
 	}
-	_, other, err := c.Begin(t.Context(), back, false)
+	_, other, err := c.Begin(t.Context(), back, provider.Known)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestACodeWorksOnce(t *testing.T) {
 func TestAProviderThatDoesNotNameItselfIsTaken(t *testing.T) {
 	p := authtest.New(t)
 	p.Behave(authtest.Behaviour{Silent: true})
-	if _, err := signIn(t, client(t, p.URL), false); err != nil {
+	if _, err := signIn(t, client(t, p.URL), provider.Known); err != nil {
 		t.Error(err)
 	}
 }
@@ -215,7 +215,7 @@ func TestAWrongClockIsSaid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := authtest.New(t)
 			p.Behave(authtest.Behaviour{Date: date, Claims: map[string]any{"nbf": date.Unix()}})
-			_, err := signIn(t, client(t, p.URL), false)
+			_, err := signIn(t, client(t, p.URL), provider.Known)
 			if !errors.Is(err, provider.ErrClock) || !strings.Contains(err.Error(), time.Now().UTC().Format("2006-01-02")) {
 				t.Errorf("%v", err)
 			}
@@ -229,7 +229,7 @@ func TestACertificateOfAnotherTimeIsSaidToBeTheClocks(t *testing.T) {
 	})
 	c := provider.New(provider.Config{Issuer: "https://login.example.org", ClientID: "box"}, way, slog.New(slog.DiscardHandler))
 	defer c.Close()
-	if _, _, err := c.Begin(t.Context(), back, false); !errors.Is(err, provider.ErrClock) || !strings.Contains(err.Error(), "it says "+time.Now().UTC().Format("2006-")) {
+	if _, _, err := c.Begin(t.Context(), back, provider.Known); !errors.Is(err, provider.ErrClock) || !strings.Contains(err.Error(), "it says "+time.Now().UTC().Format("2006-")) {
 		t.Errorf("%v", err)
 	}
 }
@@ -238,13 +238,13 @@ func TestAProviderThatIsAwayIsAskedAgain(t *testing.T) {
 	p := authtest.New(t)
 	p.Behave(authtest.Behaviour{Broken: http.StatusBadGateway})
 	c := client(t, p.URL)
-	if _, _, err := c.Begin(t.Context(), back, false); !errors.Is(err, provider.ErrAway) {
+	if _, _, err := c.Begin(t.Context(), back, provider.Known); !errors.Is(err, provider.ErrAway) {
 		t.Fatalf("%v", err)
 	}
 	p.Behave(authtest.Behaviour{})
 	deadline := time.Now().Add(time.Minute)
 	for {
-		_, _, err := c.Begin(t.Context(), back, false)
+		_, _, err := c.Begin(t.Context(), back, provider.Known)
 		if err == nil {
 			break
 		}
@@ -254,7 +254,7 @@ func TestAProviderThatIsAwayIsAskedAgain(t *testing.T) {
 		wait(t, 100*time.Millisecond)
 	}
 	p.Behave(authtest.Behaviour{Broken: http.StatusServiceUnavailable})
-	to, a, err := c.Begin(t.Context(), back, false)
+	to, a, err := c.Begin(t.Context(), back, provider.Known)
 	if err != nil {
 		t.Fatalf("what it is was known: %v", err)
 	}
@@ -285,7 +285,7 @@ func TestWhatNoProviderIs(t *testing.T) {
 	} {
 		p := authtest.New(t)
 		p.Behave(authtest.Behaviour{Describe: change})
-		if _, _, err := client(t, p.URL).Begin(t.Context(), back, false); !errors.Is(err, provider.ErrAway) {
+		if _, _, err := client(t, p.URL).Begin(t.Context(), back, provider.Known); !errors.Is(err, provider.ErrAway) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -294,7 +294,7 @@ func TestWhatNoProviderIs(t *testing.T) {
 func TestASecretGoesInTheHeader(t *testing.T) {
 	p := authtest.New(t)
 	c := client(t, p.URL, func(cfg *provider.Config) { cfg.Secret = "s e" })
-	if _, err := signIn(t, c, false); err != nil {
+	if _, err := signIn(t, c, provider.Known); err != nil {
 		t.Error(err)
 	}
 }
@@ -305,7 +305,7 @@ func TestSigningOutOfTheProvider(t *testing.T) {
 	if to, ok := c.EndSession("https://box.example.org/"); ok {
 		t.Errorf("nothing is known of it: %s", to)
 	}
-	if _, _, err := c.Begin(t.Context(), back, false); err != nil {
+	if _, _, err := c.Begin(t.Context(), back, provider.Known); err != nil {
 		t.Fatal(err)
 	}
 	to, ok := c.EndSession("https://box.example.org/")
@@ -331,7 +331,7 @@ func TestWhoIsStoppedWaitsForNobody(t *testing.T) {
 	c := provider.New(provider.Config{Issuer: "https://login.example.org", ClientID: "box"}, way, slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)
 	go func() {
-		_, _, err := c.Begin(context.Background(), back, false)
+		_, _, err := c.Begin(context.Background(), back, provider.Known)
 		done <- err
 	}()
 	<-asked

@@ -8,7 +8,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,17 +108,33 @@ func TestAFilmInPiecesPlays(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	shoot := exec.CommandContext(ctx, tool, "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=320x180:rate=10:duration=6", "-c:v", "libx264", "-preset", "ultrafast",
-		"-pix_fmt", "yuv420p", "-g", "10", "-hls_time", "2", "-hls_playlist_type", "vod", "-hls_segment_type", "fmp4", "-f", "hls", "film.m3u8")
-	shoot.Dir = dir
-	if out, err := shoot.CombinedOutput(); err != nil {
-		t.Fatalf("make a film: %v: %s", err, out)
+	film := []string{
+		"-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "10", "-hls_time", "2", "-hls_playlist_type", "vod", "-hls_segment_type", "fmp4", "-f", "hls",
+	}
+	picture, sound := []string{"-f", "lavfi", "-i", "testsrc=size=320x180:rate=10:duration=6"}, []string{"-f", "lavfi", "-i", "sine=frequency=330:duration=6"}
+	for _, args := range [][]string{
+		slices.Concat(picture, film, []string{"film.m3u8"}),
+		// As a PeerTube of today keeps films: one sound for all sizes of the picture, in
+		// a playlist of its own.
+		slices.Concat(picture, sound, []string{"-map", "0:v", "-map", "1:a", "-c:a", "aac"}, film, []string{
+			"-hls_fmp4_init_filename", "apart-%v-init.mp4", "-hls_segment_filename", "apart-%v-%d.m4s", "-master_pl_name", "apart.m3u8",
+			"-var_stream_map", "v:0,agroup:sound a:0,agroup:sound,default:yes", "apart-%v.m3u8",
+		}),
+	} {
+		shoot := exec.CommandContext(ctx, tool, append([]string{"-loglevel", "error"}, args...)...)
+		shoot.Dir = dir
+		if out, err := shoot.CombinedOutput(); err != nil {
+			t.Fatalf("make a film: %v: %s", err, out)
+		}
+	}
+	if list, err := os.ReadFile(filepath.Join(dir, "apart.m3u8")); err != nil || !strings.Contains(string(list), "#EXT-X-MEDIA:TYPE=AUDIO") {
+		t.Fatalf("the film has no sound of its own: %v\n%s", err, list)
 	}
 	parts := portaltest.New(false).Parts()
 	parts.Files = http.StripPrefix("/o/tube/", http.FileServer(http.Dir(dir)))
 	var answer struct{ Steps []string }
 	node(t, "film.mjs", map[string]any{"base": serve(t, parts)}, &answer)
-	if len(answer.Steps) != 2 {
+	if len(answer.Steps) != 3 {
 		t.Errorf("the film has %d steps: %v", len(answer.Steps), answer.Steps)
 	}
 }

@@ -1,4 +1,5 @@
-// Plays a film that comes in pieces, and one that is not there.
+// Plays a film that comes in pieces, one whose sound comes apart, and one that is
+// not there.
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -25,6 +26,17 @@ try {
   await page.waitForFunction(() => document.querySelector("video").currentTime > 1);
   assert.ok(await page.isHidden("#sorry"));
   steps.push("plays");
+  const fetched = [];
+  page.on("response", (r) => { if (r.ok()) fetched.push(new URL(r.url()).pathname); });
+  await page.goto(job.base + "/en/see/o/tube/apart.m3u8");
+  await page.waitForFunction(() => document.querySelector("video").readyState >= 2);
+  await page.evaluate(() => document.querySelector("video").play());
+  await page.waitForFunction(() => document.querySelector("video").currentTime > 1);
+  // Both are heard and seen by the browser, and came from playlists of their own.
+  await page.waitForFunction(() => { const v = document.querySelector("video"); return v.webkitAudioDecodedByteCount > 0 && v.webkitVideoDecodedByteCount > 0; });
+  for (const list of ["apart-0.m3u8", "apart-1.m3u8"]) assert.ok(fetched.includes("/o/tube/" + list), `${list} was not asked for: ${fetched}`);
+  assert.ok(await page.isHidden("#sorry"));
+  steps.push("plays with its sound apart");
   await page.goto(job.base + "/en/see/o/tube/none.m3u8");
   await page.getByText("This video cannot be played here now.").waitFor();
   steps.push("says that it can't");

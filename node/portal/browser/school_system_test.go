@@ -22,13 +22,15 @@ import (
 	"preau/node/webtest"
 )
 
-// school is a box as a school has it: enrolled in a region, before a site, with
-// people who sign in at a provider. All but the site are processes of their own.
+// school is a box as a school has it: enrolled in a region that has a centre, before
+// a site, with people who sign in at a provider. All but the site are processes of
+// their own; the centre's buckets are a folder.
 type school struct {
 	dir, preau, base, admin, provider string
 
-	box, region, accounts *machine
-	site                  *site
+	box, region, centre, accounts *machine
+	buckets                       string
+	site                          *site
 }
 
 // site is a web site on the other side of the line.
@@ -141,7 +143,7 @@ func (s *school) file(t *testing.T, name string, content []byte) string {
 func openSchool(t *testing.T) *school {
 	t.Helper()
 	s := &school{dir: t.TempDir(), preau: binary(t), admin: freeAddress(t)}
-	door, region, provider := freeAddress(t), freeAddress(t), freeAddress(t)
+	door, region, provider, centre := freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
 	s.base, s.provider = "http://"+door, "http://"+provider
 	s.site = &site{address: freeAddress(t), pages: sitePages()}
 	if err := s.site.up(); err != nil {
@@ -160,17 +162,24 @@ func openSchool(t *testing.T) *school {
 
 	server, data := filepath.Join(s.dir, "server"), filepath.Join(s.dir, "box")
 	s.command(t, "region", "init", "--data", server, "--listen", region, "--name", "Académie de Lyon", "--server", "s1", "--json")
-	s.region = start(t, "region", s.preau, "region", "run", "--data", server, "--admin", "127.0.0.1:0", "--budget", "64MiB")
+	s.region = start(t, "region", s.preau, "region", "run", "--data", server, "--admin", "127.0.0.1:0", "--budget", "64MiB", "--central", centre)
 	operator := filepath.Join(server, "operator")
-	var token struct{ Token string }
-	soon(t, func() error {
-		out, err := exec.CommandContext(t.Context(), s.preau, "region", "token", "--school", "0690001A", "--as", operator, "--json").Output()
-		if err != nil {
-			return errors.Join(err, s.region.alive())
-		}
-		return json.Unmarshal(out, &token)
-	})
-	s.command(t, "enrol", "--token", token.Token, "--data", data, "--name", "tilleuls", "--json")
+	invite := func(whom ...string) string {
+		var token struct{ Token string }
+		soon(t, func() error {
+			out, err := exec.CommandContext(t.Context(), s.preau, append([]string{"region", "token", "--as", operator, "--json"}, whom...)...).Output()
+			if err != nil {
+				return errors.Join(err, s.region.alive())
+			}
+			return json.Unmarshal(out, &token)
+		})
+		return token.Token
+	}
+	s.command(t, "enrol", "--token", invite("--school", "0690001A"), "--data", data, "--name", "tilleuls", "--json")
+	gateway := filepath.Join(s.dir, "centre")
+	s.buckets = filepath.Join(s.dir, "buckets")
+	s.command(t, "central", "enrol", "--token", invite("--central"), "--data", gateway)
+	s.centre = start(t, "centre", s.preau, "central", "run", "--data", gateway, "--directory", s.buckets, "--bucket", "lessons", "--listen", centre, "--admin", "127.0.0.1:0")
 	s.publish(t, operator)
 
 	config := s.file(t, "box.toml", fmt.Appendf(nil, `data = %q
@@ -257,6 +266,31 @@ func (s *school) hasAll(ctx context.Context) error {
 		return fmt.Errorf("the box has %d of %d: %+v", held, published, list)
 	}
 	return nil
+}
+
+// inCentre is nil if the ministry's bucket has what teachers added, once each and
+// byte for byte. A bucket that is a folder keeps an object's metadata after its
+// bytes.
+func (s *school) inCentre(files map[string][]byte) error {
+	found := map[string]int{}
+	err := filepath.WalkDir(filepath.Join(s.buckets, "buckets", "preau-deposits"), func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		got, err := os.ReadFile(path)
+		for name, want := range files {
+			if bytes.HasPrefix(got, want) {
+				found[name]++
+			}
+		}
+		return err
+	})
+	for name := range files {
+		if found[name] != 1 {
+			err = errors.Join(err, fmt.Errorf("%s is in the centre %d times", name, found[name]), s.centre.alive())
+		}
+	}
+	return err
 }
 
 // line cuts the line and mends it, as a script says.

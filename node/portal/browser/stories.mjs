@@ -113,7 +113,8 @@ try {
   await pupil.waitForLoadState();
   await judge(pupil, "site-away");
   step("was told what is not there");
-  await pupil.goto(job.base + "/");
+  await pupil.getByRole("link", { name: "Voir ce qui est sur la boîte de l’école" }).tap();
+  await pupil.waitForURL(job.base + "/");
   await pupil.getByText(/La ligne est coupée depuis/).waitFor();
   await judge(pupil, "home-cut");
   step("the line is cut, and the page says so");
@@ -166,6 +167,9 @@ try {
   await row.locator(".mark.here", { hasText: "Dans la région" }).waitFor({ timeout: 120000 });
   await judge(anne, "files-mended");
   step("the file has reached the region");
+  for (const title of ["Photo de la maquette", "Fiche : les parties d’un volcan"])
+    await anne.locator("#added li", { hasText: title }).locator(".mark.here", { hasText: "En sécurité au ministère" }).waitFor({ timeout: 120000 });
+  step("and the ministry");
   await pupil.goto(job.base + "/fr/find?q=maquette");
   await pupil.getByRole("link", { name: /Photo de la maquette/ }).waitFor();
   step("and pupils find it");

@@ -31,6 +31,11 @@ func TestASchool(t *testing.T) {
 		j["links"], j["ready"] = []string{"http://blog.example.org/volcan.html", "https://ailleurs.example/interdit"}, 3
 		node(t, "stories.mjs", j, &said)
 		t.Log(strings.Join(said.Steps, "; "))
+		// What the page said of the centre is so: the one was added with the line, the
+		// other without.
+		if err := s.inCentre(map[string][]byte{"fiche.pdf": worksheet("Les parties d'un volcan"), "maquette.svg": []byte(drawing)}); err != nil {
+			t.Error(err)
+		}
 		if len(said.Steps) < 15 {
 			t.Errorf("the stories have %d steps only: %q", len(said.Steps), said.Steps)
 		}

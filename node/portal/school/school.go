@@ -58,6 +58,8 @@ type Box struct {
 	Server                        string // of the region, that is followed; empty: none can be reached
 	Since                         time.Time
 	Certificate                   time.Time // until when it is good; zero: there is none
+	WithoutDisk                   string    // why it runs from memory: tpm, or any other reason; empty: it does not
+	GivenUp                       []string  // versions that did not come back well
 }
 
 // Site is one web site's line.

@@ -32,7 +32,7 @@ const soon = 21 * 24 * time.Hour
 // tell says how a box stands, what is worst first.
 func tell(s State, lang page.Lang) []Sentence {
 	t := teller{s: s, say: words.In(lang), lang: lang}
-	out := slices.DeleteFunc([]Sentence{t.line(), t.region(), t.certificate(), t.disk(), t.deposits(), t.neighbours()},
+	out := slices.DeleteFunc([]Sentence{t.line(), t.region(), t.certificate(), t.disk(), t.memory(), t.version(), t.deposits(), t.neighbours()},
 		func(one Sentence) bool { return one.Text == "" })
 	slices.SortStableFunc(out, func(a, b Sentence) int { return cmp.Compare(severity[b.Level], severity[a.Level]) })
 	return out
@@ -132,6 +132,25 @@ func (t teller) disk() Sentence {
 		return Sentence{bad, "archive", t.say.DiskFull, t.say.DiskAdvice}
 	}
 	return Sentence{good, "archive", fmt.Sprintf(t.say.DiskUsed, used, budget), ""}
+}
+
+// memory says that the box runs without its disk.
+func (t teller) memory() Sentence {
+	switch t.s.Box.WithoutDisk {
+	case "":
+		return Sentence{}
+	case "tpm":
+		return Sentence{bad, "archive", t.say.DiskLocked, t.say.NoDiskAdvice}
+	}
+	return Sentence{bad, "archive", t.say.DiskUnread, t.say.NoDiskAdvice}
+}
+
+// version says that a newer version was given up.
+func (t teller) version() Sentence {
+	if len(t.s.Box.GivenUp) == 0 {
+		return Sentence{}
+	}
+	return Sentence{warn, "warning", fmt.Sprintf(t.say.GivenUp, strings.Join(t.s.Box.GivenUp, ", ")), t.say.GivenUpAdvice}
 }
 
 func (t teller) deposits() Sentence {

@@ -14,6 +14,7 @@ type Words struct {
 	RegionThere                                                        string
 	Lapsed, LapsesSoon, LapsedAdvice                                   string
 	DiskFull, DiskAdvice, DiskUsed                                     string
+	DiskLocked, DiskUnread, NoDiskAdvice, GivenUp, GivenUpAdvice       string
 	DepositsClosed, NoDeposits, DepositsSafe                           string
 	Deposits                                                           [2]string
 	NeighbourTrouble, Alone                                            string
@@ -46,6 +47,9 @@ var words = page.Both[Words]{
 		RegionAway: "La région ne répond pas.", RegionAdvice: "La boîte continue avec ce qu’elle a, et réessaie toute seule.", RegionThere: "La boîte suit sa région depuis %s.",
 		Lapsed: "Le certificat de la boîte a expiré.", LapsesSoon: "Le certificat de la boîte expire le %s.", LapsedAdvice: "Prévenez le service informatique de la région.",
 		DiskFull: "Le disque est plein : la boîte ne garde plus rien de nouveau.", DiskAdvice: "Les pages continuent de passer par la ligne. Prévenez le service informatique de la région.", DiskUsed: "La boîte garde %s, sur %s au plus.",
+		DiskLocked: "Le disque de la boîte est verrouillé par une autre carte mère : elle tourne sans lui, et n’a rien effacé.", DiskUnread: "Le disque de la boîte ne peut pas être lu : elle tourne sans lui.",
+		NoDiskAdvice: "Ce qu’on ajoute maintenant est perdu si la boîte s’éteint avant de l’avoir transmis. Prévenez le service informatique de la région.",
+		GivenUp:      "La mise à jour %s n’a pas bien démarré : la boîte est revenue d’elle-même à la version d’avant.", GivenUpAdvice: "Rien n’est perdu. Prévenez le service informatique de la région.",
 		DepositsClosed: "Rien ne peut être ajouté sur la boîte pour le moment.", NoDeposits: "Tout ce qui a été ajouté ici est à l’abri dans le stockage central.", DepositsSafe: "Rien ne se perd : la boîte garde chaque fichier jusqu’à ce qu’il soit à l’abri.",
 		Deposits:         [2]string{"%d fichier ajouté ici (%%s) n’est pas encore au stockage central.", "%d fichiers ajoutés ici (%%s) ne sont pas encore au stockage central."},
 		NeighbourTrouble: "Une autre boîte de l’école a un problème.", Alone: "C’est la seule boîte allumée dans l’école.",
@@ -78,6 +82,9 @@ var words = page.Both[Words]{
 		RegionAway: "The region does not answer.", RegionAdvice: "The box goes on with what it has, and tries again by itself.", RegionThere: "The box has followed its region since %s.",
 		Lapsed: "The box’s certificate has lapsed.", LapsesSoon: "The box’s certificate lapses on %s.", LapsedAdvice: "Tell the region’s IT.",
 		DiskFull: "The disk is full: the box keeps nothing new.", DiskAdvice: "Pages still come over the line. Tell the region’s IT.", DiskUsed: "The box keeps %s, of %s at most.",
+		DiskLocked: "The box’s disk is locked by another main board: it runs without it, and has deleted nothing.", DiskUnread: "The box’s disk can’t be read: it runs without it.",
+		NoDiskAdvice: "What is added now is lost if the box is switched off before it has passed it on. Tell the region’s IT.",
+		GivenUp:      "The update %s did not start well: the box has gone back to the version before by itself.", GivenUpAdvice: "Nothing is lost. Tell the region’s IT.",
 		DepositsClosed: "Nothing can be added on the box for now.", NoDeposits: "All that was added here is safe in the central store.", DepositsSafe: "Nothing is lost: the box keeps each file until it is safe.",
 		Deposits:         [2]string{"%d file that was added here (%%s) is not in the central store yet.", "%d files that were added here (%%s) are not in the central store yet."},
 		NeighbourTrouble: "Another box of the school has a problem.", Alone: "This is the only box that is on in the school.",

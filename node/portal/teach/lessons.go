@@ -83,7 +83,13 @@ func pathOf(id, what string) string {
 
 func (t *Teach) list(w http.ResponseWriter, r *http.Request, who Person) {
 	say, now := wordsOf(r), time.Now()
-	var body struct{ Coming, Past []card }
+	var body struct {
+		Coming, Past []card
+		Join         string
+	}
+	if t.parts.Join != nil {
+		body.Join = t.parts.Join(r)
+	}
 	for _, l := range t.parts.Lessons.List() {
 		c := t.card(l, say)
 		if l.Date.Before(now.Add(-pastAfter)) {

@@ -125,6 +125,9 @@ type Parts struct {
 	// Who is signed in, and Token what goes with that person's forms.
 	Who   func(r *http.Request) (Person, bool)
 	Token func(r *http.Request) string
+	// Join, unless nil, is where who came by a badge joins it to their account; empty
+	// if there is nothing to join.
+	Join func(r *http.Request) string
 	// Log, unless nil, takes note of what somebody has done.
 	Log func(ctx context.Context, who Person, action, what string)
 }

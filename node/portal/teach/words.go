@@ -19,7 +19,7 @@ type Words struct {
 	NeedTitle, TooLong, NeedDate, TooMany, BadLink, Invalid, Changed, Full              string
 	Files, FilesLead, Drop, DropHint, Choose, Resumable, NeedScript, NoUploads          string
 	FileTitle, Licence, Send, SendAll, Pause, Resume, Remove, Sent, Tidy, Waiting, Left string
-	Sending, Added, NoFiles, Storing, GoOn                                              string
+	Sending, Added, NoFiles, Storing, GoOn, JoinText, Join                              string
 	SignIn, Lost, NoLesson, NotYours, Broken, NotSaved, BadForm, NotRemoved             notice
 	Steps                                                                               [3]string
 	Licences                                                                            []licence
@@ -51,6 +51,7 @@ var french = Words{
 	NeedScript: "Pour envoyer des fichiers, autorisez JavaScript dans ce navigateur.", NoUploads: "Cette boîte n’accepte pas de fichiers pour le moment.",
 	FileTitle: "Titre", Licence: "Qui peut le réutiliser ?", Send: "Envoyer", SendAll: "Tout envoyer", Pause: "Suspendre", Resume: "Reprendre", Remove: "Retirer", Sent: "Arrivé sur la boîte", Tidy: "C’est bon", Waiting: "Connexion perdue. L’envoi reprendra tout seul.",
 	Left: "envoyés", Sending: "En cours d’envoi", Added: "Sur la boîte", NoFiles: "Aucun fichier n’a encore été ajouté.", Storing: "Arrivé en entier, en cours de rangement.", GoOn: "Envoi interrompu ? Choisissez le même fichier pour le reprendre.",
+	JoinText: "Vous êtes connecté avec un badge. Si vous avez aussi un compte académique, reliez-les : vos cours seront à vous avec l’un comme avec l’autre.", Join: "Relier mon compte",
 	SignIn:     notice{Title: "Cette page est pour les enseignants", Text: "Vous n’êtes pas connecté.", Links: []page.Link{{To: "/sign-in", Label: "Se connecter"}}},
 	Lost:       notice{Title: "Cette page n’existe pas", Advice: "Vérifiez l’adresse, ou revenez à vos cours.", Links: []page.Link{{To: Prefix, Label: "Mes cours"}}},
 	NoLesson:   notice{Title: "Ce cours n’existe pas, ou plus", Advice: "Il a peut-être été supprimé.", Links: []page.Link{{To: Prefix, Label: "Mes cours"}}},
@@ -98,6 +99,7 @@ var english = Words{
 	NeedScript: "To send files, allow JavaScript in this browser.", NoUploads: "This box takes no files for the moment.",
 	FileTitle: "Title", Licence: "Who may use it again?", Send: "Send", SendAll: "Send all", Pause: "Pause", Resume: "Go on", Remove: "Remove", Sent: "Arrived on the box", Tidy: "Done", Waiting: "The connection is lost. It goes on by itself.",
 	Left: "sent", Sending: "On their way", Added: "On the box", NoFiles: "No file was added yet.", Storing: "All of it has arrived and is being put away.", GoOn: "Was it interrupted? Choose the same file to go on.",
+	JoinText: "You are signed in with a badge. If you have a ministry’s account too, join them: your lessons will be yours with either.", Join: "Join my account",
 	SignIn:     notice{Title: "This page is for teachers", Text: "You are not signed in.", Links: []page.Link{{To: "/sign-in", Label: "Sign in"}}},
 	Lost:       notice{Title: "There is no such page", Advice: "Check the address, or go back to your lessons.", Links: []page.Link{{To: Prefix, Label: "My lessons"}}},
 	NoLesson:   notice{Title: "There is no such lesson, or no more", Advice: "It may have been deleted.", Links: []page.Link{{To: Prefix, Label: "My lessons"}}},

@@ -1,0 +1,4 @@
+package update
+
+// Within is within, for its table.
+var Within = within
