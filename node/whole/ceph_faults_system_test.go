@@ -3,14 +3,12 @@
 package whole_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path"
 	"slices"
@@ -46,8 +44,8 @@ type traffic struct {
 }
 
 func (tr *traffic) note(what string, err error) {
-	if r := (refused{}); errors.As(err, &r) {
-		what = fmt.Sprintf("%s: %d", what, r.status)
+	if r := (ministry.Refused{}); errors.As(err, &r) {
+		what = fmt.Sprintf("%s: %d", what, r.Status)
 	} else {
 		what += ": no answer"
 	}
@@ -90,7 +88,7 @@ func (tr *traffic) publish(t *testing.T, rng *rand.Rand, hand, n int, pace time.
 		tr.publishes[key] = f
 		tr.mu.Unlock()
 		for t.Context().Err() == nil {
-			_, err := tr.c.store.Put(t.Context(), lessons, key, bytes.NewReader(f.bytes()), int64(f.size), store.Options{}, store.Condition{})
+			err := tr.c.Put(t.Context(), lessons, key, f.bytes(), store.Options{})
 			if err == nil {
 				break
 			}
@@ -116,7 +114,7 @@ func (tr *traffic) watch(t *testing.T, rng *rand.Rand, stop <-chan struct{}) (ob
 		case <-time.After(100 * time.Millisecond):
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		keys, err := tr.c.deposited(ctx)
+		keys, err := tr.c.Deposited(ctx)
 		if err != nil {
 			tr.note("list deposits", err)
 		}
@@ -124,7 +122,7 @@ func (tr *traffic) watch(t *testing.T, rng *rand.Rand, stop <-chan struct{}) (ob
 			if seen[key] {
 				continue
 			}
-			p, err := tr.c.object(ctx, ministry.Deposits, key)
+			p, err := tr.c.Object(ctx, ministry.Deposits, key)
 			if err != nil {
 				tr.note("read a deposit", err)
 				continue
@@ -140,7 +138,7 @@ func (tr *traffic) watch(t *testing.T, rng *rand.Rand, stop <-chan struct{}) (ob
 				t.Errorf("visible in Ceph, and not whole: %s: %v", key, err)
 			}
 		}
-		all, err := tr.c.published(ctx)
+		all, err := tr.c.Published(ctx)
 		if err != nil {
 			tr.note("list resources", err)
 		}
@@ -152,7 +150,7 @@ func (tr *traffic) watch(t *testing.T, rng *rand.Rand, stop <-chan struct{}) (ob
 			f := tr.publishes[key]
 			tr.mu.Unlock()
 			b := tr.c.Boxes[rng.IntN(len(tr.c.Boxes))]
-			got, err := tr.c.do(ctx, http.MethodGet, b.URL+at, nil, http.StatusOK)
+			got, err := tr.c.get(ctx, b, at)
 			if err != nil {
 				tr.note("download", err)
 				continue
@@ -257,7 +255,7 @@ func TestNothingAcknowledgedIsLostBetweenSchoolsAndCeph(t *testing.T) {
 	first := newFile(rng, "first.bin")
 	c.tool(t, first, first.name)
 	within(t, 60*time.Second, func() error {
-		all, err := c.published(t.Context())
+		all, err := c.Published(t.Context())
 		if err == nil && len(all) == 0 {
 			err = errors.New("the first file is not published")
 		}
@@ -353,7 +351,7 @@ func (tr *traffic) settle(t *testing.T) {
 		within(t, arrives, func() error { return c.inCentre(ctx, d.box, d.id) })
 	}
 	t.Logf("the last of %d deposits was in the centre %v later", len(tr.deposits), time.Since(began).Round(100*time.Millisecond))
-	keys, err := c.deposited(ctx)
+	keys, err := c.Deposited(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +359,7 @@ func (tr *traffic) settle(t *testing.T) {
 		t.Errorf("%d objects in Ceph of %d deposits", len(keys), len(tr.deposits))
 	}
 	several(tr.deposits, func(d told) {
-		p, err := c.object(ctx, ministry.Deposits, key(d.box, d.file))
+		p, err := c.Object(ctx, ministry.Deposits, key(d.box, d.file))
 		if err == nil {
 			err = d.is(p)
 		}
@@ -379,7 +377,7 @@ func (tr *traffic) settle(t *testing.T) {
 	began = time.Now()
 	var all map[string]string
 	within(t, arrives, func() error {
-		if all, err = c.published(ctx); err == nil && len(all) != len(tr.publishes) {
+		if all, err = c.Published(ctx); err == nil && len(all) != len(tr.publishes) {
 			err = fmt.Errorf("%d of %d are published", len(all), len(tr.publishes))
 		}
 		return err
@@ -405,7 +403,7 @@ func (c *centre) serves(ctx context.Context, b *ministry.Box, at string, f *file
 	ctx, cancel := context.WithTimeout(ctx, arrives)
 	defer cancel()
 	for {
-		got, err := c.do(ctx, http.MethodGet, b.URL+at, nil, http.StatusOK)
+		got, err := c.get(ctx, b, at)
 		if err == nil {
 			return f.is(got)
 		}

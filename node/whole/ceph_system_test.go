@@ -3,14 +3,10 @@
 package whole_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -20,10 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"preau/node/control"
 	"preau/node/whole/ministry"
 	"preau/replication/central/cephtest"
-	"preau/replication/central/s3store"
 	"preau/replication/central/store"
 )
 
@@ -35,9 +29,8 @@ const (
 // centre is a whole ministry of real processes, as its people see it.
 type centre struct {
 	*ministry.Ministry
-	store    store.Store // Ceph, as any S3 tool sees it
-	operator *control.Client
-	client   *http.Client
+	*ministry.Centre
+	client *http.Client
 }
 
 // withCeph brings up a ministry of two boxes.
@@ -77,21 +70,10 @@ func withCeph(t *testing.T, osds int, lines bool) *centre {
 	})
 	t.Logf("a ministry is up after %v", time.Since(began).Round(time.Millisecond))
 	c := &centre{Ministry: m, client: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
-	cfg := s3store.DefaultConfig()
-	cfg.Endpoint, cfg.Region = m.Ceph.Endpoint, m.Ceph.Region
-	cfg.Keys = func(context.Context) (s3store.Key, error) {
-		return s3store.Key{ID: m.Ceph.AccessKey, Secret: m.Ceph.SecretKey}, nil
-	}
-	s3, err := s3store.New(cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
+	if c.Centre, err = m.Centre(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s3.Close() }) // only connections
-	c.store = s3
-	if c.operator, err = control.Open(m.Operator, nil); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.operator.Close() }) // only connections
+	t.Cleanup(func() { _ = c.Centre.Close() }) // only connections
 	return c
 }
 
@@ -129,120 +111,23 @@ func (f *file) is(p []byte) error {
 	return nil
 }
 
-// refused is a status that is not the one that was to be.
-type refused struct {
-	status int
-	said   string
-}
-
-// Error implements error.
-func (r refused) Error() string { return fmt.Sprintf("%d: %s", r.status, r.said) }
-
-func (c *centre) do(ctx context.Context, method, url string, body []byte, want int, fields ...string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	for i := 0; i < len(fields); i += 2 {
-		req.Header.Set(fields[i], fields[i+1])
-	}
-	resp, err := c.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != want {
-		err = refused{resp.StatusCode, string(got[:min(len(got), 300)])}
-	}
-	return got, err
-}
-
 // deposit adds a file on a box, and returns its id once the box has it.
 func (c *centre) deposit(ctx context.Context, b *ministry.Box, f *file) (string, error) {
-	token, err := os.ReadFile(b.TokenFile())
-	if err != nil {
-		return "", err
-	}
-	got, err := c.do(ctx, http.MethodPut, b.URL+"/d/"+f.name, f.bytes(), http.StatusCreated, "Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	if err != nil {
-		return "", err
-	}
-	var d struct{ ID string }
-	if err := json.Unmarshal(got, &d); err != nil || d.ID == "" {
-		return "", fmt.Errorf("the box answers %q (%w)", got, err)
-	}
-	return d.ID, nil
+	return b.Deposit(ctx, c.client, f.name, f.bytes())
 }
 
 // inCentre reports whether the box says that the centre keeps a deposit.
 func (c *centre) inCentre(ctx context.Context, b *ministry.Box, id string) error {
-	got, err := c.do(ctx, http.MethodGet, b.URL+"/d/"+id, nil, http.StatusOK)
-	if err != nil {
-		return err
-	}
-	var d struct{ State, Waiting string }
-	if err := json.Unmarshal(got, &d); err != nil {
-		return err
-	}
-	if d.State != "central" {
-		return fmt.Errorf("%s of %s is at %q: %s", id, b.Name, d.State, d.Waiting)
-	}
-	return nil
+	return b.InCentre(ctx, c.client, id)
+}
+
+// get asks a box for what must be there.
+func (c *centre) get(ctx context.Context, b *ministry.Box, path string) ([]byte, error) {
+	return b.Do(ctx, c.client, http.MethodGet, path, nil, http.StatusOK)
 }
 
 // key is where the centre keeps a deposit.
-func key(b *ministry.Box, f *file) string {
-	return fmt.Sprintf("%s/%x/%s", b.School, f.sum[:16], f.name)
-}
-
-// deposited lists the bucket of deposits.
-func (c *centre) deposited(ctx context.Context) ([]string, error) {
-	var keys []string
-	for after := ""; ; {
-		p, err := c.store.List(ctx, ministry.Deposits, "", after, store.MaxPage)
-		if err != nil {
-			return nil, err
-		}
-		for _, o := range p.Objects {
-			keys = append(keys, o.Key)
-		}
-		if after = p.Next; after == "" {
-			return keys, nil
-		}
-	}
-}
-
-// object reads an object from Ceph.
-func (c *centre) object(ctx context.Context, bucket, key string) ([]byte, error) {
-	body, _, err := c.store.Get(ctx, bucket, key, 0, -1, "")
-	if err != nil {
-		return nil, err
-	}
-	p, err := io.ReadAll(body)
-	return p, errors.Join(err, body.Close())
-}
-
-// published is where boxes serve what the catalogue has of the bucket, by its
-// key there. Two of one key are an error.
-func (c *centre) published(ctx context.Context) (map[string]string, error) {
-	out := map[string]string{}
-	for rec, err := range c.operator.Records(ctx, "resources") {
-		if err != nil {
-			return nil, err
-		}
-		value, ok := rec.Value.(map[string]any)
-		if !ok {
-			return nil, fmt.Errorf("%+v", rec)
-		}
-		key, ok := value["key"].(string)
-		if !ok || out[key] != "" {
-			return nil, fmt.Errorf("the catalogue has %q twice, or no key: %+v", key, rec)
-		}
-		out[key] = "/r/" + rec.ID + "/" + path.Base(key)
-	}
-	return out, nil
-}
+func key(b *ministry.Box, f *file) string { return b.Key(f.sum, f.name) }
 
 // TestAMinistryWithCeph has one ministry for what does no harm to it.
 func TestAMinistryWithCeph(t *testing.T) {
@@ -264,7 +149,7 @@ func (c *centre) readme(t *testing.T, rng *rand.Rand) {
 	c.tool(t, film, "6e/"+film.name)
 	var at string
 	within(t, 60*time.Second, func() error {
-		all, err := c.published(ctx)
+		all, err := c.Published(ctx)
 		if at = all["6e/"+film.name]; err == nil && at == "" {
 			err = errors.New("it is not published")
 		}
@@ -273,7 +158,7 @@ func (c *centre) readme(t *testing.T, rng *rand.Rand) {
 	at = strings.ReplaceAll(at, " ", "%20")
 	for _, b := range c.Boxes {
 		within(t, 60*time.Second, func() error {
-			got, err := c.do(ctx, http.MethodGet, b.URL+at, nil, http.StatusOK)
+			got, err := c.get(ctx, b, at)
 			if err == nil {
 				err = film.is(got)
 			}
@@ -291,7 +176,7 @@ func (c *centre) readme(t *testing.T, rng *rand.Rand) {
 	if err != nil {
 		t.Fatalf("a deposit without a line: %v", err)
 	}
-	here, err := c.do(ctx, http.MethodGet, b.URL+"/d/"+id+"/"+offline.name, nil, http.StatusOK)
+	here, err := c.get(ctx, b, "/d/"+id+"/"+offline.name)
 	if err != nil || offline.is(here) != nil {
 		t.Errorf("it can't be had in the school: %v", err)
 	}
@@ -302,7 +187,7 @@ func (c *centre) readme(t *testing.T, rng *rand.Rand) {
 		t.Fatal(err)
 	}
 	within(t, 60*time.Second, func() error { return c.inCentre(ctx, c.Boxes[1], other) })
-	if keys, err := c.deposited(ctx); err != nil || len(keys) != 1 || keys[0] != key(c.Boxes[1], online) {
+	if keys, err := c.Deposited(ctx); err != nil || len(keys) != 1 || keys[0] != key(c.Boxes[1], online) {
 		t.Errorf("without a line there is %q, %v", keys, err)
 	}
 	began := time.Now()
@@ -310,7 +195,7 @@ func (c *centre) readme(t *testing.T, rng *rand.Rand) {
 	// A box that lost all servers comes back within a minute.
 	within(t, 3*time.Minute, func() error { return c.inCentre(ctx, b, id) })
 	t.Logf("in the centre %v after the line came back", time.Since(began).Round(100*time.Millisecond))
-	got, err := c.object(ctx, ministry.Deposits, key(b, offline))
+	got, err := c.Object(ctx, ministry.Deposits, key(b, offline))
 	if err == nil {
 		err = offline.is(got)
 	}
@@ -325,7 +210,7 @@ func (c *centre) tool(t *testing.T, f *file, key string) {
 	s3cmd, err := exec.LookPath("s3cmd")
 	if err != nil {
 		t.Log("s3cmd is not here (package s3cmd): the file is put with our own client")
-		if _, err := c.store.Put(t.Context(), lessons, key, bytes.NewReader(f.bytes()), int64(f.size), store.Options{}, store.Condition{}); err != nil {
+		if err := c.Put(t.Context(), lessons, key, f.bytes(), store.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		return

@@ -78,7 +78,7 @@ func (c *centre) waits(t *testing.T, rng *rand.Rand) {
 			within(t, goesOn, func() error { return c.inCentre(t.Context(), b, id) })
 			t.Logf("said why after %v, in the centre %v after the cause was gone", said.Round(100*time.Millisecond), time.Since(began).Round(100*time.Millisecond))
 			within(t, 10*time.Second, func() error { // our own client learns of a new key, too
-				got, err := c.object(t.Context(), ministry.Deposits, key(b, f))
+				got, err := c.Object(t.Context(), ministry.Deposits, key(b, f))
 				if err == nil {
 					err = f.is(got)
 				}
@@ -90,7 +90,7 @@ func (c *centre) waits(t *testing.T, rng *rand.Rand) {
 
 // statusSays reports whether preau status says why the oldest deposit waits.
 func (c *centre) statusSays(ctx context.Context, why string) error {
-	s, err := c.operator.Status(ctx)
+	s, err := c.Centre.Operator.Status(ctx)
 	if err == nil && s.Waiting.Reason != why {
 		err = fmt.Errorf("status says that %d deposits wait for %q", s.Waiting.Count, s.Waiting.Reason)
 	}

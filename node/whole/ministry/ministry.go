@@ -56,18 +56,6 @@ type Config struct {
 	Say   func(string) // what is being done, for people
 }
 
-// Place is where a process runs, and what else it is told.
-type Place struct {
-	Enter  []string // what runs a command there, to be put before it
-	Listen string   // HOST:PORT, as others reach it; a box may have it as URL too
-	Admin  string   // HOST:PORT of the face for operators
-	Budget string   // of a server or a box
-	School string   // of a box
-	// Settings, of a box, are its listeners and all else of its file that comes
-	// after data, budget and admin.
-	Settings string
-}
-
 // Ministry is one that runs.
 type Ministry struct {
 	Ceph     *cephtest.Cluster
@@ -124,16 +112,6 @@ func Up(ctx context.Context, cfg Config) (*Ministry, error) {
 		return nil, errors.Join(fmt.Errorf("bring up a ministry in %s: %w", dir, err), m.Close())
 	}
 	return m, nil
-}
-
-// place is where a process runs, with all that was left open.
-func (m *Ministry) place(ctx context.Context, name string) (at Place, err error) {
-	at = m.cfg.Place(name)
-	if at.Listen == "" {
-		at.Listen, err = freeAddress(ctx)
-	}
-	at.Admin = cmp.Or(at.Admin, "127.0.0.1:0")
-	return at, err
 }
 
 func (m *Ministry) up(ctx context.Context) error {

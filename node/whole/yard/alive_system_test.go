@@ -61,7 +61,7 @@ func knownSoon(t *testing.T, y *yard) {
 					d := y.device(n)
 					defer d.close()
 					file := path(t, fmt.Sprintf("%d.%d", time.Now().UnixNano(), n), 8<<10)
-					_, errs[n] = d.whole(t.Context(), y, y.boxes[0].host.addr.String(), file)
+					_, errs[n] = d.whole(t.Context(), y, y.boxes[0].host.Addr.String(), file)
 				})
 			}
 			wg.Wait()
@@ -101,7 +101,7 @@ var packets = regexp.MustCompile(`packets (\d+)`)
 // neighbours since watch.
 func (b *box) knocks(t *testing.T) int {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "ip", "netns", "exec", b.host.ns, "nft", "list", "counter", "inet", "yard", "knocks").Output()
+	out, err := exec.CommandContext(t.Context(), "ip", "netns", "exec", b.host.NS, "nft", "list", "counter", "inet", "test", "knocks").Output()
 	found := packets.FindSubmatch(out)
 	if err != nil || found == nil {
 		t.Fatalf("count who knocks at %s: %v: %s", b.name, err, out)
@@ -115,7 +115,7 @@ func (b *box) knocks(t *testing.T) int {
 
 func (b *box) watch(t *testing.T) {
 	t.Helper()
-	b.host.filter(t, "counter knocks { }",
+	b.host.Filter(t, "counter knocks { }",
 		fmt.Sprintf("chain in { type filter hook input priority 0; tcp dport %d tcp flags syn / syn,ack counter name knocks; }", nearPort))
 }
 
@@ -145,9 +145,9 @@ func missedSoon(t *testing.T, y *yard) {
 		killed = append(killed, y.missed(t))
 		victim.run(t)
 		y.acquainted(t, 30*time.Second, y.boxes...)
-		y.school.ip(t, "link", "set", "p-b3", "down")
+		y.school.IP(t, "link", "set", "p-b3", "down")
 		pulled = append(pulled, y.missed(t))
-		y.school.ip(t, "link", "set", "p-b3", "up")
+		y.school.IP(t, "link", "set", "p-b3", "up")
 		y.acquainted(t, 60*time.Second, y.boxes...)
 	}
 	figure(t, "kill of an idle box until the others know", "%s", spread(killed))
@@ -161,7 +161,7 @@ func leftAloneSoon(t *testing.T, y *yard) {
 	var gone, quiet, waits []time.Duration
 	late := 0
 	watch := bound(7 * time.Second)
-	defer victim.host.filter(t)
+	defer victim.host.Filter(t)
 	for round := range 2 {
 		victim.watch(t)
 		var mu sync.Mutex
@@ -178,7 +178,7 @@ func leftAloneSoon(t *testing.T, y *yard) {
 						return
 					case <-time.After(150 * time.Millisecond):
 					}
-					g, err := d.whole(t.Context(), y, b.host.addr.String(), path(t, fmt.Sprintf("%d.%d.%d", round, i, n), 24<<10))
+					g, err := d.whole(t.Context(), y, b.host.Addr.String(), path(t, fmt.Sprintf("%d.%d.%d", round, i, n), 24<<10))
 					mu.Lock()
 					waits = append(waits, g.took)
 					if err != nil {

@@ -25,7 +25,7 @@ func (y *yard) class(t *testing.T, n int, path string, boxes ...*box) (times []t
 		d, b := y.device(i), boxes[i%len(boxes)]
 		wg.Go(func() {
 			defer d.close()
-			g, err := d.whole(t.Context(), y, b.host.addr.String(), path)
+			g, err := d.whole(t.Context(), y, b.host.Addr.String(), path)
 			mu.Lock()
 			defer mu.Unlock()
 			times = append(times, g.took)
@@ -41,7 +41,7 @@ func (y *yard) class(t *testing.T, n int, path string, boxes ...*box) (times []t
 // ideal is how long a line takes for so many bytes of TCP's payload: packets of
 // 1,500 bytes carry 1,448 of them.
 func (y *yard) ideal(size int64) time.Duration {
-	return time.Duration(float64(size) * 1500 / 1448 * 8 / float64(y.line.is.Rate) * float64(time.Second))
+	return time.Duration(float64(size) * 1500 / 1448 * 8 / float64(y.line.Is().Rate) * float64(time.Second))
 }
 
 // TestBoxesThatAreNoNeighboursCarryEverythingOnce each is what the pool is
@@ -62,7 +62,7 @@ func TestBoxesThatAreNoNeighboursCarryEverythingOnceEach(t *testing.T) {
 	c := y.carried(t).since(before)
 	ratio := float64(c.bodies) / size
 	figure(t, "3 boxes without neighbours, 12 devices, one file of 3 MiB", "%.3f times over the line (packets %.3f), last after %v, the line needs %v for one",
-		ratio, float64(c.down)/size, round(quantile(times, 1)), round(y.ideal(size)))
+		ratio, float64(c.Down)/size, round(quantile(times, 1)), round(y.ideal(size)))
 	if ratio < 2.9 || ratio > 3.3 {
 		t.Errorf("the file crossed the line %.3f times", ratio)
 	}

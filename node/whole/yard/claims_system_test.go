@@ -5,6 +5,7 @@ package yard_test
 import (
 	"fmt"
 	"os"
+	"preau/node/whole/netns"
 	"testing"
 	"time"
 )
@@ -30,14 +31,14 @@ func figure(t *testing.T, what, format string, args ...any) {
 
 // carried is what a test brought over the line.
 type carried struct {
-	crossed
+	netns.Crossed
 	bodies int64 // bytes of bodies that the region's servers and the site gave to the school
 }
 
 // carried is all of that since the school stands.
 func (y *yard) carried(t *testing.T) carried {
 	t.Helper()
-	c := carried{crossed: y.line.crossed(t), bodies: y.site.toSchool.Load()}
+	c := carried{Crossed: y.line.Crossed(t), bodies: y.site.toSchool.Load()}
 	for _, s := range y.servers {
 		c.bodies += int64(s.count(t, "preau_edge_sent_bytes_total"))
 	}
@@ -45,10 +46,10 @@ func (y *yard) carried(t *testing.T) carried {
 }
 
 func (c carried) since(before carried) carried {
-	return carried{c.crossed.since(before.crossed), c.bodies - before.bodies}
+	return carried{c.Crossed.Since(before.Crossed), c.bodies - before.bodies}
 }
 
 // String is for the figures.
 func (c carried) String() string {
-	return fmt.Sprintf("bodies %d, packets down %d up %d", c.bodies, c.down, c.up)
+	return fmt.Sprintf("bodies %d, packets down %d up %d", c.bodies, c.Down, c.Up)
 }

@@ -29,7 +29,7 @@ func (y *yard) device(n int) *device {
 	d := net.Dialer{Timeout: 3 * time.Second, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
 	tr := &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return y.rooms.dial(ctx, d, network, address)
+			return y.rooms.Dial(ctx, d, network, address)
 		},
 		DisableCompression: true,
 	}

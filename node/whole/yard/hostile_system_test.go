@@ -117,7 +117,7 @@ func (y *yard) replace(t *testing.T, b *box) *liar {
 	t.Helper()
 	cfg := wire.DefaultConfig()
 	cfg.QUIC, cfg.AnyDate = false, true
-	ln, err := b.host.listen(t.Context(), fmt.Sprintf("0.0.0.0:%d", liarPort))
+	ln, err := b.host.Listen(t.Context(), fmt.Sprintf("0.0.0.0:%d", liarPort))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func (y *yard) replace(t *testing.T, b *box) *liar {
 			t.Errorf("who answers for %s: %v", b.name, err)
 		}
 	})
-	b.host.filter(t, fmt.Sprintf("chain nat { type nat hook prerouting priority -100; tcp dport %d redirect to :%d; }", nearPort, liarPort),
+	b.host.Filter(t, fmt.Sprintf("chain nat { type nat hook prerouting priority -100; tcp dport %d redirect to :%d; }", nearPort, liarPort),
 		// What is connected already goes to the one who has left.
 		fmt.Sprintf("chain in { type filter hook input priority 0; tcp dport %d reject with tcp reset; }", nearPort))
 	return it
@@ -199,7 +199,7 @@ func TestANeighbourThatLiesHarmsNobody(t *testing.T) {
 					b := y.boxes[i%2]
 					d := y.device(i)
 					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-					g, err := d.whole(ctx, y, b.host.addr.String(), path(t, name+strconv.Itoa(i), 2*mib+77))
+					g, err := d.whole(ctx, y, b.host.Addr.String(), path(t, name+strconv.Itoa(i), 2*mib+77))
 					cancel()
 					d.close()
 					times = append(times, g.took)
@@ -268,13 +268,13 @@ func (y *yard) knock(t *testing.T, creds wire.Credentials, from *host, to *box, 
 	cfg := wire.DefaultDialConfig()
 	cfg.QUIC = false
 	cfg.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		return from.dial(ctx, net.Dialer{Timeout: 3 * time.Second}, network, address)
+		return from.Dial(ctx, net.Dialer{Timeout: 3 * time.Second}, network, address)
 	}
 	dialer, err := wire.NewDialer(creds, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rt := dialer.Transport(wire.Target{Address: netip.AddrPortFrom(to.host.addr, nearPort).String(), Role: identity.Box, School: school})
+	rt := dialer.Transport(wire.Target{Address: netip.AddrPortFrom(to.host.Addr, nearPort).String(), Role: identity.Box, School: school})
 	defer rt.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -382,7 +382,7 @@ func strangers(t *testing.T, y *yard) {
 				return err
 			}
 			for _, f := range found {
-				if f == a.host.addr || f == b.host.addr {
+				if f == a.host.Addr || f == b.host.Addr {
 					return nil
 				}
 			}

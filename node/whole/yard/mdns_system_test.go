@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"preau/node/whole/netns"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -72,7 +73,7 @@ func mdnsName(name string) (dnsmessage.Name, error) { return dnsmessage.NewName(
 
 // datagrams is a socket of a device.
 func (y *yard) datagrams(ctx context.Context) (net.PacketConn, error) {
-	return inside(y.rooms.ns, func() (net.PacketConn, error) {
+	return netns.Inside(y.rooms.NS, func() (net.PacketConn, error) {
 		return new(net.ListenConfig).ListenPacket(ctx, "udp4", "10.71.1.1:0")
 	})
 }

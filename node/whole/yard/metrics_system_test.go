@@ -23,7 +23,7 @@ func (p *process) look(path string) ([]byte, error) {
 		return nil, err
 	}
 	tr := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		return p.host.dial(ctx, net.Dialer{}, network, address)
+		return p.host.Dial(ctx, net.Dialer{}, network, address)
 	}, DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: tr}).Do(req)
 	if err != nil {

@@ -22,18 +22,18 @@ func crossesOnce(t *testing.T, y *yard) {
 		t.Fatal(errs)
 	}
 	one := y.carried(t).since(before)
-	overhead := float64(one.down) / small
+	overhead := float64(one.Down) / small
 	figure(t, "one device, one file of 6 MiB", "%.4f of bodies, %.4f of packets over the line in %v, which takes the line %v",
-		float64(one.bodies)/small, overhead, round(alone[0]), round(time.Duration(float64(one.down)*8/float64(y.line.is.Rate)*float64(time.Second))))
+		float64(one.bodies)/small, overhead, round(alone[0]), round(time.Duration(float64(one.Down)*8/float64(y.line.Is().Rate)*float64(time.Second))))
 	// What the line itself needs for one copy, with the overhead of its packets.
-	ideal := time.Duration(size * overhead * 8 / float64(y.line.is.Rate) * float64(time.Second))
+	ideal := time.Duration(size * overhead * 8 / float64(y.line.Is().Rate) * float64(time.Second))
 
 	judge := func(t *testing.T, c carried, times []time.Duration, most float64, late float64) {
 		t.Helper()
-		bodies, packets := float64(c.bodies)/size, float64(c.down)/(size*overhead)
+		bodies, packets := float64(c.bodies)/size, float64(c.Down)/(size*overhead)
 		last := quantile(times, 1)
 		figure(t, t.Name(), "bodies %.4f, packets %.4f of one copy; last device after %.2f s, %.3f of the ideal %.2f s; up %.1f kB",
-			bodies, packets, last.Seconds(), last.Seconds()/ideal.Seconds(), ideal.Seconds(), float64(c.up)/1000)
+			bodies, packets, last.Seconds(), last.Seconds()/ideal.Seconds(), ideal.Seconds(), float64(c.Up)/1000)
 		if bodies > most {
 			t.Errorf("%.4f copies crossed the line, at most %.2f may", bodies, most)
 		}
@@ -45,7 +45,7 @@ func crossesOnce(t *testing.T, y *yard) {
 
 	t.Run("all boxes live", func(t *testing.T) {
 		file := path(t, "film", size)
-		before, watched := y.carried(t), y.line.watch(t)
+		before, watched := y.carried(t), y.line.Watch(t)
 		times, errs := y.class(t, 60, file, y.boxes...)
 		t.Logf("the line, second by second, in tenths: %s", watched())
 		for _, err := range errs {
@@ -60,7 +60,7 @@ func crossesOnce(t *testing.T, y *yard) {
 		for i, b := range y.boxes {
 			fetched[i] = b.count(t, "preau_parent_received_bytes_total")
 		}
-		before, watched := y.carried(t), y.line.watch(t)
+		before, watched := y.carried(t), y.line.Watch(t)
 		var mu sync.Mutex
 		var times []time.Duration
 		var wg sync.WaitGroup
@@ -71,7 +71,7 @@ func crossesOnce(t *testing.T, y *yard) {
 			b := y.boxes[n]
 			wg.Go(func() {
 				defer d.close()
-				g, err := d.whole(t.Context(), y, b.host.addr.String(), file)
+				g, err := d.whole(t.Context(), y, b.host.Addr.String(), file)
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {

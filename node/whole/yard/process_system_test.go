@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"preau/node/whole/netns"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,14 +29,14 @@ func TestMain(m *testing.M) { os.Exit(withBinary(m)) }
 // has the same namespaces.
 func withBinary(m *testing.M) int {
 	ctx := context.Background()
-	if between := os.Getenv(lineEnv); between != "" {
-		if err := beLine(between, os.Stdin, os.Stdout); err != nil {
+	if was, err := netns.BeLine(); was {
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return 0
 	}
-	if why := missing(); why != "" {
+	if why := netns.Missing(); why != "" {
 		fmt.Fprintln(os.Stderr, why)
 		return 1
 	}
@@ -44,7 +45,7 @@ func withBinary(m *testing.M) int {
 		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)
 	}
 	if err == nil {
-		err = sweep(ctx)
+		err = netns.Sweep(ctx, prefix)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -114,7 +115,7 @@ type process struct {
 // test.
 func (h *host) command(args ...string) *exec.Cmd {
 	// Its end is the test's choice, so no context ends it.
-	c := exec.Command("ip", append([]string{"netns", "exec", h.ns, os.Getenv(binaryEnv)}, args...)...)
+	c := exec.Command("ip", append([]string{"netns", "exec", h.NS, os.Getenv(binaryEnv)}, args...)...)
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return c
 }

@@ -26,7 +26,7 @@ func TestASchoolOfThreeBoxes(t *testing.T) {
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			began := time.Now()
-			y.line.set(t, 20_000_000)
+			y.line.Set(t, 20_000_000)
 			y.acquainted(t, 60*time.Second, y.boxes...)
 			part.run(t, y)
 			t.Logf("%q took %v", part.name, time.Since(began).Round(time.Second))

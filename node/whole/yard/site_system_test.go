@@ -38,7 +38,7 @@ type file struct {
 func newSite(t *testing.T, h *host) *site {
 	t.Helper()
 	s := &site{files: map[string]file{}, asked: map[string]int{}}
-	ln, err := h.listen(t.Context(), siteAddr+":80")
+	ln, err := h.Listen(t.Context(), siteAddr+":80")
 	if err != nil {
 		t.Fatal(err)
 	}

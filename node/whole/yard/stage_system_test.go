@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"preau/node/whole/netns"
 	"strconv"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ type yard struct {
 	internet *host // region and site
 	school   *host // the router, with the bridge lan0
 	rooms    *host // the devices
-	line     *line
+	line     *netns.Line
 	site     *site
 	servers  []*process
 	boxes    []*box
@@ -98,31 +99,29 @@ func lay(t *testing.T, s stage) *yard {
 	}
 	y.internet = newHost(t, "net", siteAddr)
 	for _, a := range []string{siteAddr, "10.72.0.11", "10.72.0.12", "10.72.0.13"} {
-		y.internet.ip(t, "addr", "add", a+"/32", "dev", "lo")
+		y.internet.IP(t, "addr", "add", a+"/32", "dev", "lo")
 	}
 	y.school = newHost(t, "sch", router)
-	y.school.sh(t, "echo 1 > /proc/sys/net/ipv4/ip_forward")
+	y.school.Sh(t, "echo 1 > /proc/sys/net/ipv4/ip_forward")
 	// Without an address of its own a bridge takes that of a port, another one
 	// when a port comes, and devices lose their router for a while.
-	y.school.ip(t, "link", "add", "lan0", "address", "02:71:00:00:00:01", "type", "bridge", "mcast_snooping", "0", "forward_delay", "0")
-	y.school.ip(t, "addr", "add", router+"/16", "dev", "lan0")
-	y.school.ip(t, "link", "set", "lan0", "up")
+	y.school.IP(t, "link", "add", "lan0", "address", "02:71:00:00:00:01", "type", "bridge", "mcast_snooping", "0", "forward_delay", "0")
+	y.school.IP(t, "addr", "add", router+"/16", "dev", "lan0")
+	y.school.IP(t, "link", "set", "lan0", "up")
 	rate := s.rate
 	if rate == 0 {
 		rate = 20_000_000
 	}
-	y.line = newLine(t, y.school, y.internet, rate, 20*time.Millisecond)
-	y.internet.ip(t, "addr", "add", "172.30.71.1/30", "dev", "wan0")
-	y.school.ip(t, "addr", "add", "172.30.71.2/30", "dev", "wan0")
-	y.school.ip(t, "route", "add", "default", "via", "172.30.71.1")
+	y.line = netns.NewLine(t, y.school.Host, "wan0", y.internet.Host, "wan0", netns.Order{Rate: rate, Delay: 20 * time.Millisecond})
+	y.internet.IP(t, "addr", "add", "172.30.71.1/30", "dev", "wan0")
+	y.school.IP(t, "addr", "add", "172.30.71.2/30", "dev", "wan0")
+	y.school.IP(t, "route", "add", "default", "via", "172.30.71.1")
 	// As at every school: nobody outside can begin a connection to a box.
-	y.school.filter(t,
-		`chain nat { type nat hook postrouting priority 100; oifname "wan0" masquerade; }`,
-		`chain wan { type filter hook forward priority 0; iifname "wan0" ct state { established, related } accept; iifname "wan0" drop; }`)
+	y.school.Filter(t, netns.Masquerade("wan0")...)
 	y.rooms = newHost(t, "dev", "10.71.1.1")
 	y.plug(t, y.rooms, "dev")
 	for i := 2; i <= devices; i++ {
-		y.rooms.ip(t, "addr", "add", fmt.Sprintf("10.71.1.%d/16", i), "dev", "eth0")
+		y.rooms.IP(t, "addr", "add", fmt.Sprintf("10.71.1.%d/16", i), "dev", "eth0")
 	}
 	y.site = newSite(t, y.internet)
 	return y
@@ -131,17 +130,17 @@ func lay(t *testing.T, s stage) *yard {
 // plug connects a namespace to the school's network, as eth0.
 func (y *yard) plug(t *testing.T, h *host, name string) {
 	t.Helper()
-	y.school.ip(t, "link", "add", "p-"+name, "type", "veth", "peer", "name", "eth0", "netns", h.ns)
-	y.school.ip(t, "link", "set", "p-"+name, "master", "lan0", "up")
-	h.ip(t, "addr", "add", h.addr.String()+"/16", "dev", "eth0")
-	h.ip(t, "link", "set", "eth0", "up")
-	h.ip(t, "route", "add", "default", "via", router)
+	y.school.IP(t, "link", "add", "p-"+name, "type", "veth", "peer", "name", "eth0", "netns", h.NS)
+	y.school.IP(t, "link", "set", "p-"+name, "master", "lan0", "up")
+	h.IP(t, "addr", "add", h.Addr.String()+"/16", "dev", "eth0")
+	h.IP(t, "link", "set", "eth0", "up")
+	h.IP(t, "route", "add", "default", "via", router)
 }
 
 // unplug deletes the namespace's interface, as when an adapter is pulled out.
 func (y *yard) unplug(t *testing.T, name string) {
 	t.Helper()
-	y.school.ip(t, "link", "del", "p-"+name)
+	y.school.IP(t, "link", "del", "p-"+name)
 }
 
 // found makes a region of so many servers.
@@ -154,7 +153,7 @@ func (y *yard) found(t *testing.T, servers int) {
 		address := fmt.Sprintf("10.72.0.%d:4433", 11+i)
 		if i == 0 {
 			y.internet.says(t, nil, "region", "init", "--data", data, "--listen", address, "--name", "Lyon", "--server", name)
-			tool(t, "cp", "-a", filepath.Join(data, "operator"), y.operator)
+			netns.Tool(t, "cp", "-a", filepath.Join(data, "operator"), y.operator)
 		} else {
 			token := y.token(t, "--server")
 			y.internet.says(t, nil, "region", "join", token, "--data", data, "--listen", address, "--server", name)
@@ -317,9 +316,9 @@ func (y *yard) acquainted(t *testing.T, limit time.Duration, boxes ...*box) time
 // move gives the box's interface another address.
 func (y *yard) move(t *testing.T, b *box, to string) {
 	t.Helper()
-	old := b.host.addr
-	b.host.addr = netip.MustParseAddr(to)
-	b.host.ip(t, "addr", "del", old.String()+"/16", "dev", "eth0")
-	b.host.ip(t, "addr", "add", to+"/16", "dev", "eth0")
-	b.host.ip(t, "route", "replace", "default", "via", router)
+	old := b.host.Addr
+	b.host.Addr = netip.MustParseAddr(to)
+	b.host.IP(t, "addr", "del", old.String()+"/16", "dev", "eth0")
+	b.host.IP(t, "addr", "add", to+"/16", "dev", "eth0")
+	b.host.IP(t, "route", "replace", "default", "via", router)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"preau/node/whole/netns"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,7 +22,7 @@ func (y *yard) serves(t *testing.T, name string, boxes ...*box) {
 	for i, b := range boxes {
 		d := y.device(i)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		if _, err := d.whole(ctx, y, b.host.addr.String(), path(t, name+strconv.Itoa(i), 100_000)); err != nil {
+		if _, err := d.whole(ctx, y, b.host.Addr.String(), path(t, name+strconv.Itoa(i), 100_000)); err != nil {
 			t.Errorf("a device at %s: %v", b.name, err)
 		}
 		cancel()
@@ -48,7 +49,7 @@ func (b *box) how(t *testing.T) string {
 func TestNeighboursAreFoundWithoutMulticast(t *testing.T) {
 	y := raise(t, stage{boxes: 3, alone: true})
 	for i, b := range y.boxes {
-		tool(t, "ip", "netns", "exec", y.school.ns, "bridge", "link", "set", "dev", "p-b"+strconv.Itoa(i+1), "mcast_flood", "off")
+		netns.Tool(t, "ip", "netns", "exec", y.school.NS, "bridge", "link", "set", "dev", "p-b"+strconv.Itoa(i+1), "mcast_flood", "off")
 		b.stop(t)
 		y.configure(t, b, true, "")
 	}
@@ -64,19 +65,19 @@ func TestNeighboursAreFoundWithoutMulticast(t *testing.T) {
 	for _, b := range y.boxes {
 		b.kill(t)
 	}
-	y.line.cut(t, true)
+	y.line.Cut(t, true)
 	began = time.Now()
 	for _, b := range y.boxes {
 		b.run(t)
 	}
 	y.acquainted(t, 60*time.Second, y.boxes...)
 	figure(t, "no multicast, no line: boxes found by what they remember", "%v after their start; %s", round(time.Since(began)), y.boxes[0].how(t))
-	y.line.cut(t, false)
+	y.line.Cut(t, false)
 
 	// The first address of a file is enough for all.
 	for _, b := range y.boxes {
 		b.stop(t)
-		y.configure(t, b, true, fmt.Sprintf("boxes = [%q]", netip.AddrPortFrom(y.boxes[0].host.addr, gossipPort).String()))
+		y.configure(t, b, true, fmt.Sprintf("boxes = [%q]", netip.AddrPortFrom(y.boxes[0].host.Addr, gossipPort).String()))
 	}
 	began = time.Now()
 	for _, b := range y.boxes {
@@ -91,7 +92,7 @@ func TestNeighboursAreFoundWithoutMulticast(t *testing.T) {
 // withoutUDP filters gossip's datagrams, so that it has TCP only.
 func withoutUDP(t *testing.T, y *yard) {
 	for _, b := range y.boxes {
-		b.host.filter(t, drop(fmt.Sprintf("udp dport %d", gossipPort)))
+		b.host.Filter(t, netns.Drop(fmt.Sprintf("udp dport %d", gossipPort)))
 		b.stop(t)
 	}
 	began := time.Now()
@@ -125,7 +126,7 @@ func foundAgain(t *testing.T, y *yard) {
 	a, b, c := y.boxes[0], y.boxes[1], y.boxes[2]
 
 	t.Run("a partition heals", func(t *testing.T) {
-		a.host.filter(t, drop(fmt.Sprintf("ip saddr { %s, %s }", b.host.addr, c.host.addr)),
+		a.host.Filter(t, netns.Drop(fmt.Sprintf("ip saddr { %s, %s }", b.host.Addr, c.host.Addr)),
 			"chain in6 { type filter hook input priority 0; ip6 saddr fe80::/10 drop; }")
 		gone, err := took(30*time.Second, 50*time.Millisecond, func() error { return a.unknown(b.name) })
 		if err != nil {
@@ -137,7 +138,7 @@ func foundAgain(t *testing.T, y *yard) {
 		if err := b.knows(c.name); err != nil {
 			t.Error(err)
 		}
-		a.host.filter(t)
+		a.host.Filter(t)
 		healed := y.acquainted(t, 60*time.Second, y.boxes...)
 		figure(t, "a partition", "seen after %v; healed %v after its end", round(gone), round(healed))
 	})
@@ -182,7 +183,7 @@ func foundAgain(t *testing.T, y *yard) {
 // killsAndRestarts kills and starts boxes while 20 devices download. Who asks a
 // box that stays up gets the file.
 func killsAndRestarts(t *testing.T, y *yard) {
-	y.line.set(t, 100_000_000)
+	y.line.Set(t, 100_000_000)
 	kills := 8
 	if long() {
 		kills = 50
@@ -214,7 +215,7 @@ func killsAndRestarts(t *testing.T, y *yard) {
 					continue
 				}
 				ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
-				_, err := d.whole(ctx, y, y.boxes[n].host.addr.String(), path(t, strconv.Itoa(mine.IntN(40)), mib+mine.IntN(3)*700_001))
+				_, err := d.whole(ctx, y, y.boxes[n].host.Addr.String(), path(t, strconv.Itoa(mine.IntN(40)), mib+mine.IntN(3)*700_001))
 				cancel()
 				after := lives[n].Load()
 				mu.Lock()

@@ -29,12 +29,12 @@ func takesOver(t *testing.T, y *yard) {
 		t.Fatal(err)
 	}
 	for _, b := range y.boxes {
-		if !slices.Contains(all, b.host.addr) {
-			t.Errorf("%s at %v does not answer for preau.local: %v", b.name, b.host.addr, all)
+		if !slices.Contains(all, b.host.Addr) {
+			t.Errorf("%s at %v does not answer for preau.local: %v", b.name, b.host.Addr, all)
 		}
 	}
 	for _, a := range all {
-		if !slices.ContainsFunc(y.boxes, func(b *box) bool { return b.host.addr == a }) {
+		if !slices.ContainsFunc(y.boxes, func(b *box) bool { return b.host.Addr == a }) {
 			t.Errorf("preau.local is also %v", a)
 		}
 	}
@@ -42,14 +42,14 @@ func takesOver(t *testing.T, y *yard) {
 	d := y.device(0)
 	defer d.close()
 	sum := sha256.New()
-	victim := y.boxes[slices.IndexFunc(y.boxes, func(b *box) bool { return b.host.addr == all[0] })]
+	victim := y.boxes[slices.IndexFunc(y.boxes, func(b *box) bool { return b.host.Addr == all[0] })]
 	killed := make(chan time.Time, 1)
 	go func() {
 		time.Sleep(2500 * time.Millisecond) // about half of it has come then
 		victim.kill(t)
 		killed <- time.Now()
 	}()
-	first, err := d.into(t.Context(), sum, victim.host.addr.String(), file)
+	first, err := d.into(t.Context(), sum, victim.host.Addr.String(), file)
 	if err == nil {
 		t.Fatalf("the download was not cut off: %v for %d bytes", first.took, first.n)
 	}
@@ -71,7 +71,7 @@ func takesOver(t *testing.T, y *yard) {
 			return err
 		}
 		by = found[0]
-		if by == victim.host.addr {
+		if by == victim.host.Addr {
 			return fmt.Errorf("preau.local is still %v", by)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -104,14 +104,14 @@ func takesOver(t *testing.T, y *yard) {
 	// A device that asks at any moment is led to a box that lives.
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
 		found, err := y.resolve(t.Context(), "preau", 200*time.Millisecond)
-		if err != nil || slices.Contains(found, victim.host.addr) {
+		if err != nil || slices.Contains(found, victim.host.Addr) {
 			t.Errorf("preau.local is %v, %v", found, err)
 		}
 	}
 	victim.run(t)
 	back, err := took(30*time.Second, 0, func() error {
 		found, err := y.resolve(t.Context(), "preau", 250*time.Millisecond)
-		if err == nil && !slices.Contains(found, victim.host.addr) {
+		if err == nil && !slices.Contains(found, victim.host.Addr) {
 			err = errors.New("the box that is back does not answer for preau.local")
 		}
 		return err

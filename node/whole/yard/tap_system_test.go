@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"preau/node/whole/netns"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ const tapRoom = 16 << 20
 // listenIn taps a host's eth0.
 func listenIn(t *testing.T, h *host) *tap {
 	t.Helper()
-	fd, err := inside(h.ns, func() (int, error) {
+	fd, err := netns.Inside(h.NS, func() (int, error) {
 		eth0, err := net.InterfaceByName("eth0")
 		if err != nil {
 			return 0, err
@@ -52,7 +53,7 @@ func listenIn(t *testing.T, h *host) *tap {
 		return fd, nil
 	})
 	if err != nil {
-		t.Fatalf("tap eth0 of %s: %v", h.ns, err)
+		t.Fatalf("tap eth0 of %s: %v", h.NS, err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Close(fd); err != nil {
