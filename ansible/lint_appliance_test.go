@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"preau/images/hosttest"
 )
 
 // files of a pattern, of which there must be some.
@@ -34,32 +36,34 @@ func lint(t *testing.T, dir string, paths []string) (string, error) {
 }
 
 func TestLintersFindNothing(t *testing.T) {
-	need(t, "ansible-lint=ansible-lint", "yamllint=yamllint")
+	t.Parallel()
+	hosttest.Need(t, "ansible-lint=ansible-lint", "yamllint=yamllint")
 	paths := files(t, "*.yml", "roles/*")
 	if out, err := lint(t, ".", paths); err != nil {
 		t.Errorf("ansible-lint: %v\n%s", err, out)
 	}
-	do(t, "yamllint", "--strict", "-c", ".yamllint", ".")
+	hosttest.Do(t, "", nil, "yamllint", "--strict", "-c", ".yamllint", ".")
 
 	// A linter that looked at nothing would have found nothing.
 	work := filepath.Join(t.TempDir(), "ansible")
-	do(t, "cp", "-r", ".", work)
+	hosttest.Do(t, "", nil, "cp", "-r", ".", work)
 	wrong := "---\n- hosts: all\n  tasks:\n    - shell: echo hello\n"
 	if err := os.WriteFile(filepath.Join(work, "upgrade.yml"), []byte(wrong), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := lint(t, work, paths); err == nil || !strings.Contains(out, "upgrade.yml") {
+	if out, err := lint(t, work, []string{"upgrade.yml"}); err == nil || !strings.Contains(out, "upgrade.yml") {
 		t.Errorf("ansible-lint is content with a playbook that is wrong: %v\n%s", err, out)
 	}
 }
 
 func TestEveryPlaybookCanBeReadWithEveryInventory(t *testing.T) {
-	need(t, "ansible-playbook=ansible")
+	t.Parallel()
+	hosttest.Need(t, "ansible-playbook=ansible")
 	for _, dir := range []string{"inventories/school", "inventories/region", "inventories/country"} {
-		out := do(t, "ansible-inventory", "-i", dir, "--list")
+		out := hosttest.Do(t, "", nil, "ansible-inventory", "-i", dir, "--list")
 		if !strings.Contains(out, `"box"`) {
 			t.Errorf("%s has no box:\n%s", dir, out)
 		}
-		do(t, "ansible-playbook", append([]string{"-i", dir, "--syntax-check"}, files(t, "*.yml")...)...)
+		hosttest.Do(t, "", nil, "ansible-playbook", append([]string{"-i", dir, "--syntax-check"}, files(t, "*.yml")...)...)
 	}
 }

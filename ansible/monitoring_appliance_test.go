@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -20,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"preau/images/hosttest"
 )
 
 // certificate makes one for an address that vouches for itself. It returns the
@@ -53,13 +56,12 @@ func certificate(t *testing.T, address string) (file, key string) {
 // TestABoxWithoutARegionSendsItsFigures sets up a box that stands in front of one
 // site, and who watches it.
 func TestABoxWithoutARegionSendsItsFigures(t *testing.T) {
-	from := packages(t)
-	n := newNetwork(t)
-	const box, watch, password = "10.99.0.31", "10.99.0.32", "a password of the test"
-	n.boot(t, "alone", box)
-	n.boot(t, "watch1", watch)
-	n.await(t, box)
-	n.await(t, watch)
+	t.Parallel()
+	from := hosttest.Packages(t)
+	const box, watch, password = "10.99.0.31", "10.99.0.32", "a pass$word of the test"
+	s := newStage(t, map[string]string{"alone": box, "watch1": watch})
+	// As Grafana's package leaves it.
+	s.hosts["watch1"].Must(t, "groupadd", "--system", "grafana")
 	cert, key := certificate(t, watch)
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 	if err != nil {
@@ -69,76 +71,103 @@ func TestABoxWithoutARegionSendsItsFigures(t *testing.T) {
 	text := fmt.Sprintf(`---
 all:
   vars:
-    ansible_user: root
-    ansible_ssh_private_key_file: %[1]s
-    ansible_ssh_common_args: %[2]s
-    package_file: %[3]s/preau_1.0.0_amd64.deb
-    monitoring_password: %[4]s
-    monitoring_password_hash: %[5]s
-    monitoring_certificate: %[6]s
-    monitoring_ca: %[6]s
+%[1]s    package_file: %[2]s/preau_1.0.0_amd64.deb
+    monitoring_password: %[3]s
+    monitoring_password_hash: %[4]s
+    monitoring_certificate: %[5]s
+    monitoring_ca: %[5]s
+    monitoring_grafana_dashboards: /var/lib/grafana/preau
     monitoring_key: |
-      %[7]s
+      %[6]s
   children:
     box:
       hosts:
         alone:
-          ansible_host: %[8]s
+          ansible_host: %[7]s
           box_secrets: {acme-eab: "kid secret"}
           box_settings:
             budget: 128MiB
             site: [{name: library, upstream: "http://127.0.0.1:1", hosts: ["*"]}]
     monitoring:
       hosts:
-        watch1: {ansible_host: %[9]s}
-`, n.key, strings.Join(n.options(), " "), from, password, hash, cert, strings.ReplaceAll(key, "\n", "\n      "), box, watch)
+        watch1: {ansible_host: %[8]s}
+`, s.connection(), from, password, hash, cert, strings.ReplaceAll(key, "\n", "\n      "), box, watch)
 	if err := os.WriteFile(hosts, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	play := func() string {
 		t.Helper()
-		c := exec.CommandContext(t.Context(), "ip", "netns", "exec", n.space, "ansible-playbook", "-vv", "-i", hosts, "site.yml")
-		c.Env = append(os.Environ(), "ANSIBLE_CONFIG=ansible.cfg", "ANSIBLE_NOCOLOR=1")
-		out, err := c.CombinedOutput()
-		if err != nil {
-			t.Fatalf("site.yml: %v\n%s", err, out)
-		}
+		out := s.must(t, "ansible-playbook -vv -i "+hosts+" site.yml")
 		for _, secret := range []string{password, "kid secret", "BEGIN PRIVATE KEY"} {
-			if strings.Contains(string(out), secret) {
+			if strings.Contains(out, secret) {
 				t.Errorf("Ansible prints the secret %q", secret)
 			}
 		}
-		return string(out)
+		return out
 	}
 	play()
-	if got, err := n.on(t, box, "stat -c '%U %a' /etc/credstore/preau.acme-eab"); err != nil || got != "root 600\n" {
+	if got, err := s.hosts["alone"].Run(t, "stat", "-c", "%U %a", "/etc/credstore/preau.acme-eab"); err != nil || got != "root 600\n" {
 		t.Errorf("the secret is %q, %v", got, err)
 	}
-	ask := "curl -sk --max-time 10 https://127.0.0.1:9443/api/v1/query?query=preau_build_info"
-	if out, err := n.on(t, watch, ask); err != nil || strings.Contains(out, "preau_build_info") || !strings.Contains(out, "Unauthorized") {
+	w := s.hosts["watch1"]
+	ask := func(path string, more ...string) (string, error) {
+		return w.Run(t, append([]string{"curl", "-sk", "--max-time", "10", "https://127.0.0.1:9443/api/v1/" + path}, more...)...)
+	}
+	if out, err := ask("query?query=preau_build_info"); err != nil || strings.Contains(out, "preau_build_info") || !strings.Contains(out, "Unauthorized") {
 		t.Errorf("Prometheus answers those who say no password: %v\n%s", err, out)
 	}
 	// The agent reads every 30 seconds.
-	var out string
-	for end := time.Now().Add(3 * time.Minute); ; {
-		if out, err = n.on(t, watch, ask+" -u 'preau:"+password+"'"); err == nil && strings.Contains(out, `"instance":"alone"`) {
-			break
+	hosttest.Within(t, 3*time.Minute, func() error {
+		out, err := ask("query?query=preau_build_info", "-u", "preau:"+password)
+		if err != nil || !strings.Contains(out, `"instance":"alone"`) {
+			return fmt.Errorf("no figure of the box has come: %w: %s", err, out)
 		}
-		if time.Now().After(end) {
-			t.Fatalf("no figure of the box has come: %v\n%s", err, out)
-		}
-		select {
-		case <-t.Context().Done():
-			t.Fatal(t.Context().Err())
-		case <-time.After(time.Second):
-		}
-	}
-	if out, err := n.on(t, watch, "curl -sk --max-time 10 https://127.0.0.1:9443/api/v1/rules -u 'preau:"+password+"'"); err != nil || !strings.Contains(out, "PreauDiskFull") {
+		return nil
+	})
+	if out, err := ask("rules", "-u", "preau:"+password); err != nil || !strings.Contains(out, "PreauDiskFull") {
 		t.Errorf("Prometheus has no alerts: %v\n%.500s", err, out)
 	}
-	for _, m := range recap.FindAllStringSubmatch(play(), -1) {
-		if m[3] != "0" {
-			t.Errorf("a second run has changed %s", m[1])
+	grafana(t, w, password)
+	nothingNew(t, play())
+}
+
+// grafana reads what was written for Grafana, as Grafana would: what it is to ask
+// answers, and what it is to show is there.
+func grafana(t *testing.T, w *hosttest.Host, password string) {
+	t.Helper()
+	for _, name := range []string{"box", "region", "fleet"} {
+		var dashboard struct{ Title string }
+		if err := json.Unmarshal([]byte(w.Read(t, "/var/lib/grafana/preau/preau-"+name+".json")), &dashboard); err != nil || dashboard.Title == "" {
+			t.Errorf("the dashboard %s is %+v, %v", name, dashboard, err)
 		}
+	}
+	if text := w.Read(t, "/etc/grafana/provisioning/dashboards/preau.yml"); !strings.Contains(text, `options: {path: "/var/lib/grafana/preau"}`) {
+		t.Errorf("Grafana is not told where they are:\n%s", text)
+	}
+	const file = "/etc/grafana/provisioning/datasources/preau.yml"
+	if got := w.Must(t, "stat", "-c", "%U %G %a", file); got != "root grafana 640\n" {
+		t.Errorf("the password for Prometheus is %s", got)
+	}
+	const print = `import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)["datasources"][0]))`
+	c := exec.CommandContext(t.Context(), "python3", "-c", print) // it has YAML, for Ansible
+	c.Stdin = strings.NewReader(w.Read(t, file))
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("what Grafana is to ask is no YAML: %v\n%s", err, out)
+	}
+	var source struct {
+		URL, BasicAuthUser string
+		SecureJSONData     struct{ BasicAuthPassword, TLSCACert string }
+	}
+	if err := json.Unmarshal(out, &source); err != nil {
+		t.Fatal(err)
+	}
+	w.Write(t, "/root/ca.crt", source.SecureJSONData.TLSCACert)
+	user := source.BasicAuthUser + ":" + strings.ReplaceAll(source.SecureJSONData.BasicAuthPassword, "$$", "$")
+	if want := "preau:" + password; user != want {
+		t.Errorf("Grafana would say %q, not %q", user, want)
+	}
+	if out, err := w.Run(t, "curl", "-s", "--max-time", "10", "--cacert", "/root/ca.crt", "-u", user, source.URL+"/api/v1/query?query=preau_build_info"); err != nil || !strings.Contains(out, `"instance":"alone"`) {
+		t.Errorf("Grafana would see nothing at %s: %v\n%s", source.URL, err, out)
 	}
 }

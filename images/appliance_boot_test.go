@@ -23,10 +23,10 @@ import (
 
 // vm is a machine with the image on its disk.
 type vm struct {
-	cmd           *exec.Cmd
-	dir, disk     string
-	monitor, page string
-	ended         chan struct{}
+	cmd                   *exec.Cmd
+	dir, disk             string
+	monitor, page, inside string
+	ended                 chan struct{}
 }
 
 // start switches a machine on. There is one processor's worth of emulation, so
@@ -39,14 +39,14 @@ func (v *vm) start(t *testing.T, more ...string) {
 	if _, err := os.Stat(vars); err != nil {
 		do(t, "", nil, "cp", "/usr/share/OVMF/OVMF_VARS_4M.fd", vars)
 	}
-	port := freePort(t)
-	v.page = fmt.Sprintf("http://127.0.0.1:%d", port)
+	port, look := freePort(t), freePort(t)
+	v.page, v.inside = fmt.Sprintf("http://127.0.0.1:%d", port), fmt.Sprintf("127.0.0.1:%d", look)
 	args := []string{"-n", "5", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", "2", "-m", "1536",
 		"-nodefaults", "-display", "none",
 		"-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd", "-drive", "if=pflash,format=raw,file=" + vars,
 		"-drive", "if=none,id=d,format=raw,file=" + v.disk + ",discard=unmap", "-device", "virtio-blk-pci,drive=d,bootindex=1",
 		"-device", "virtio-rng-pci", "-device", "qemu-xhci,id=usb", "-device", "i6300esb", "-action", "watchdog=reset",
-		"-netdev", fmt.Sprintf("user,id=n,hostfwd=tcp:127.0.0.1:%d-:80", port), "-device", "virtio-net-pci,netdev=n,mac=52:54:00:0b:ad:c0",
+		"-netdev", fmt.Sprintf("user,id=n,hostfwd=tcp:127.0.0.1:%d-:80,hostfwd=tcp:127.0.0.1:%d-:9199", port, look), "-device", "virtio-net-pci,netdev=n,mac=52:54:00:0b:ad:c0",
 		"-serial", "file:" + filepath.Join(v.dir, "serial.txt"), "-monitor", "unix:" + v.monitor + ",server,nowait"}
 	v.cmd = exec.Command("nice", append(args, more...)...) // its end is told below
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -167,6 +167,7 @@ func (v *vm) begin(ctx context.Context, path string, begun chan<- struct{}) {
 // applianceRegion is one server of a region on this machine.
 type applianceRegion struct {
 	program, operator, address string
+	process                    *os.Process
 }
 
 func startRegion(t *testing.T, dir string) applianceRegion {
@@ -187,10 +188,12 @@ func startRegion(t *testing.T, dir string) applianceRegion {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		_ = c.Process.Signal(syscall.SIGCONT) // a test may have stopped it
 		_ = c.Process.Signal(syscall.SIGTERM) // or it has just ended
 		_ = c.Wait()                          // it was told to
 		_ = log.Close()
 	})
+	r.process = c.Process
 	within(t, time.Minute, func() error {
 		_, err := r.ask(t.Context(), "status")
 		return err
@@ -225,6 +228,25 @@ func (r applianceRegion) token(t *testing.T) string {
 	return made.Token
 }
 
+// stickWith is a USB stick with a provisioning file.
+func stickWith(t *testing.T, dir, text string) string {
+	t.Helper()
+	stick, file := filepath.Join(dir, "stick.img"), filepath.Join(dir, "stick.toml")
+	if err := errors.Join(os.WriteFile(stick, nil, 0o644), os.Truncate(stick, 64<<20), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	do(t, "", nil, "mformat", "-i", stick, "-F", "::")
+	do(t, "", nil, "mcopy", "-i", stick, file, "::preau.toml")
+	return stick
+}
+
+// plug plugs a stick in.
+func (v *vm) plug(t *testing.T, stick string) {
+	t.Helper()
+	v.says(t, "drive_add 0 if=none,id=stick,format=raw,file="+stick)
+	v.says(t, "device_add usb-storage,id=stick,bus=usb.0,drive=stick")
+}
+
 // TestTheApplianceFromBareMetalToServing boots the image on a machine with an
 // empty disk around it: it waits in words, takes its region from a stick that is
 // plugged in, serves what the region has published, and does so again after the
@@ -234,11 +256,7 @@ func TestTheApplianceFromBareMetalToServing(t *testing.T) {
 	_, raw := applianceImage(t)
 	dir := t.TempDir()
 	r := startRegion(t, dir)
-	v := &vm{dir: dir, disk: filepath.Join(dir, "disk.raw")}
-	do(t, "", nil, "cp", "--sparse=always", raw, v.disk)
-	if err := os.Truncate(v.disk, 4<<30); err != nil {
-		t.Fatal(err)
-	}
+	v := &vm{dir: dir, disk: diskOf(t, dir, raw)}
 	began := time.Now()
 	v.start(t)
 	within(t, 5*time.Minute, func() error {
@@ -250,20 +268,13 @@ func TestTheApplianceFromBareMetalToServing(t *testing.T) {
 	})
 	t.Logf("first boot to its page: %v", time.Since(began).Round(time.Second))
 
-	stick := filepath.Join(dir, "stick.img")
-	file := filepath.Join(dir, "preau.toml")
 	token := r.token(t)
-	if err := errors.Join(os.WriteFile(stick, nil, 0o644), os.Truncate(stick, 64<<20), os.WriteFile(file, []byte("token = \""+token+"\"\nname = \"library-1\"\n"), 0o644)); err != nil {
-		t.Fatal(err)
-	}
-	do(t, "", nil, "mformat", "-i", stick, "-F", "::")
-	do(t, "", nil, "mcopy", "-i", stick, file, "::preau.toml")
+	stick := stickWith(t, dir, "token = \""+token+"\"\nname = \"library-1\"\n")
 	film := filepath.Join(dir, "film.bin")
 	do(t, "", nil, "dd", "if=/dev/urandom", "of="+film, "bs=1M", "count=40", "status=none")
 	r.must(t, "publish", film, "--collection", "lessons", "--id", "film", "--no-subscribe")
 	plugged := time.Now()
-	v.says(t, "drive_add 0 if=none,id=stick,format=raw,file="+stick)
-	v.says(t, "device_add usb-storage,id=stick,bus=usb.0,drive=stick")
+	v.plug(t, stick)
 	within(t, 4*time.Minute, func() error {
 		code, body, err := v.get(t.Context(), "/r/", "fr")
 		if err == nil && (code != http.StatusOK || !strings.Contains(body, "film")) {

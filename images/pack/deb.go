@@ -96,11 +96,14 @@ func (j *job) contents(ctx context.Context, work, own, version string) ([]conten
 		{"preau.sysusers", "/usr/lib/sysusers.d/preau.conf"},
 		{"preau.tmpfiles", "/usr/lib/tmpfiles.d/preau.conf"},
 		{"preau.sysctl", "/usr/lib/sysctl.d/60-preau.conf"},
+		{"update/preau-update.service", "/usr/lib/systemd/system/preau-update.service"},
+		{"update/preau-update.timer", "/usr/lib/systemd/system/preau-update.timer"},
 		{"copyright", "/usr/share/doc/preau/copyright"},
 		{"lintian-overrides", "/usr/share/lintian/overrides/preau"},
 	} {
 		out = append(out, j.file(filepath.Join(static, f[0]), f[1], 0o644))
 	}
+	out = append(out, j.file(filepath.Join(static, "update", "update"), "/usr/lib/preau/update", 0o755))
 	for _, name := range []string{"box.toml", "server.toml", "central.toml"} {
 		c := j.file(filepath.Join(static, "etc", name), "/etc/preau/"+name, 0o644)
 		c.Type = "config"
@@ -189,7 +192,7 @@ func (j *job) deb(ctx context.Context, work, target, arch, version, compression 
 		"name": "preau", "arch": arch, "platform": "linux", "version": version, "version_schema": "none",
 		"section": "net", "priority": "optional", "maintainer": maintainer, "homepage": homepage, "description": description,
 		"mtime":    j.epoch.Format(time.RFC3339),
-		"depends":  []string{"ca-certificates", "init-system-helpers (>= 1.54)", "systemd (>= 252)"},
+		"depends":  []string{"ca-certificates", "gpgv", "init-system-helpers (>= 1.54)", "systemd (>= 252)"},
 		"contents": contents,
 		"scripts":  map[string]string{"postinstall": filepath.Join(static, "postinst"), "preremove": filepath.Join(static, "prerm"), "postremove": filepath.Join(static, "postrm")},
 		"deb":      map[string]any{"compression": compression},

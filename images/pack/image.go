@@ -34,8 +34,9 @@ const mostImage = 350 << 20
 
 // image makes the appliance's image for x86 machines and the files of an update.
 // Whoever has the key can update boxes that have this image; without a key there
-// is nobody, and such an image is for trials.
-func (j *job) image(ctx context.Context, key, from string) error {
+// is nobody, and such an image is for trials. So is one that is made with kept:
+// what was installed for it is taken from the image before, and not up to date.
+func (j *job) image(ctx context.Context, key, from string, kept bool) error {
 	if os.Geteuid() != 0 {
 		return errors.New("an image is made in a system of its own, with systemd-nspawn, which needs root")
 	}
@@ -73,8 +74,16 @@ func (j *job) image(ctx context.Context, key, from string) error {
 	if err := os.MkdirAll(packages, 0o755); err != nil {
 		return err
 	}
-	c := inTools(ctx, tools, []string{"--bind=" + work + ":/srv/image", "--bind=" + packages + ":/srv/packages"}, "mkosi", "--directory=/srv/image",
-		"--image-version="+version, fmt.Sprintf("--source-date-epoch=%d", j.epoch.Unix()), "--package-cache-dir=/srv/packages", "--force", "build")
+	binds := []string{"--bind=" + work + ":/srv/image", "--bind=" + packages + ":/srv/packages"}
+	args := []string{"mkosi", "--directory=/srv/image", "--image-version=" + version, fmt.Sprintf("--source-date-epoch=%d", j.epoch.Unix()), "--package-cache-dir=/srv/packages"}
+	if kept {
+		installed := filepath.Join(cache, "installed")
+		if err := os.MkdirAll(installed, 0o755); err != nil {
+			return err
+		}
+		binds, args = append(binds, "--bind="+installed+":/srv/installed"), append(args, "--incremental=yes", "--cache-dir=/srv/installed")
+	}
+	c := inTools(ctx, tools, binds, append(args, "--force", "build")...)
 	log := &bytes.Buffer{}
 	c.Stdout, c.Stderr = log, log
 	if err := c.Run(); err != nil {

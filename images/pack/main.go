@@ -1,5 +1,5 @@
 // Command pack makes what machines are made from: the Debian packages, the
-// container image, the appliance's image and a signed repository of packages.
+// container image, the appliance's images and a signed repository of packages.
 //
 // The same commit and version give the same bytes, in any folder, on any day:
 // times are the commit's (SOURCE_DATE_EPOCH), and nothing of the machine goes in.
@@ -24,7 +24,8 @@ import (
 
 const howTo = `pack deb        [-version V] [-arch amd64,arm64] [-out DIR] [-compression xz|gzip]
 pack container  [-version V] [-arch amd64,arm64] [-out DIR]
-pack image      [-version V] [-key ID] [-out DIR] [-mirror URL]
+pack image      [-version V] [-key ID] [-out DIR] [-mirror URL] [-kept]
+pack raspberry  [-version V] [-key ID] [-out DIR] [-mirror URL] [-kept]
 pack repository -key ID -dir DIR [-suite NAME] PACKAGE.deb...
 `
 
@@ -62,6 +63,7 @@ func run(ctx context.Context, args []string, say io.Writer) error {
 	compression := flags.String("compression", "xz", "of packages: xz, or gzip, which is faster and larger")
 	key := flags.String("key", "", "fingerprint of the GnuPG key that signs the image's updates; GNUPGHOME says where it is")
 	mirror := flags.String("mirror", "", "where the image's Debian comes from (default: where this machine's does)")
+	kept := flags.Bool("kept", false, "take what was installed for the image before, which is not up to date: for trials")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -75,7 +77,9 @@ func run(ctx context.Context, args []string, say io.Writer) error {
 	case "container":
 		return j.container(ctx)
 	case "image":
-		return j.image(ctx, *key, *mirror)
+		return j.image(ctx, *key, *mirror, *kept)
+	case "raspberry":
+		return j.raspberry(ctx, *key, *mirror, *kept)
 	}
 	return fmt.Errorf("%q is nothing that can be made:\n%s", args[0], strings.TrimSuffix(howTo, "\n"))
 }

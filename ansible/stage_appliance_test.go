@@ -1,0 +1,169 @@
+//go:build appliance && linux
+
+package ansible_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"preau/images/hosttest"
+)
+
+// stage is a network of booted hosts, and a copy of this folder from which Ansible
+// drives them, as an IT officer would from a machine beside them.
+type stage struct {
+	net   *hosttest.Network
+	hosts map[string]*hosttest.Host
+	work  string // the copy of this folder
+	env   []string
+}
+
+// passphrase opens the Vault of the tests.
+const vaultPassword = "the Vault of the test"
+
+// newStage boots a host at each of the addresses, all at once.
+func newStage(t *testing.T, addresses map[string]string) *stage {
+	t.Helper()
+	hosttest.Need(t, "ansible-playbook=ansible", "ssh=openssh-client")
+	began := time.Now()
+	root := t.TempDir()
+	s := &stage{net: hosttest.NewNetwork(t), hosts: map[string]*hosttest.Host{}, work: filepath.Join(root, "ansible")}
+	for name, address := range addresses {
+		s.hosts[name] = s.net.Boot(t, name, address)
+	}
+	// The roles find what they copy beside this folder.
+	hosttest.Do(t, "", nil, "cp", "-r", ".", s.work)
+	if err := os.MkdirAll(filepath.Join(root, "images"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	hosttest.Do(t, "", nil, "cp", "-r", "../images/monitoring", filepath.Join(root, "images/monitoring"))
+	// What whoever types the commands has set for themselves: where Ansible finds the
+	// Vault's password, which is in no file of the project.
+	password := filepath.Join(root, "vault-password")
+	if err := os.WriteFile(password, []byte("#!/bin/sh\necho '"+vaultPassword+"'\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.env = append(os.Environ(), "ANSIBLE_CONFIG="+filepath.Join(s.work, "ansible.cfg"), "ANSIBLE_NOCOLOR=1",
+		"ANSIBLE_LOCALHOST_WARNING=false", "ANSIBLE_VAULT_PASSWORD_FILE="+password,
+		"ANSIBLE_SSH_CONTROL_PATH_DIR="+filepath.Join(root, "cp"))
+	for _, h := range s.hosts {
+		h.Await(t)
+	}
+	t.Logf("%d hosts are up after %v", len(s.hosts), since(began))
+	return s
+}
+
+func since(began time.Time) time.Duration { return time.Since(began).Round(100 * time.Millisecond) }
+
+// connection is what an inventory of these hosts says of the way to them.
+func (s *stage) connection() string {
+	return fmt.Sprintf("    ansible_user: root\n    ansible_ssh_private_key_file: %s\n    ansible_ssh_common_args: %s\n", s.net.Key, strings.Join(s.net.SSH(), " "))
+}
+
+// sh runs a line of shell in the copy of this folder, at this side of the network.
+func (s *stage) sh(t *testing.T, line string) (string, error) {
+	t.Helper()
+	began := time.Now()
+	c := s.net.Command(t.Context(), "sh", "-c", line)
+	c.Dir, c.Env = s.work, s.env
+	out, err := c.CombinedOutput()
+	t.Logf("%7v  %s", since(began), line)
+	for _, trap := range []string{"Unable to parse", "BEGIN PRIVATE KEY", "PREAU1-", vaultPassword, backupPassphrase} {
+		if strings.Contains(string(out), trap) {
+			t.Errorf("%s prints %q", line, trap)
+		}
+	}
+	return string(out), err
+}
+
+// must is sh for what must succeed.
+func (s *stage) must(t *testing.T, line string) string {
+	t.Helper()
+	out, err := s.sh(t, line)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	return out
+}
+
+// typed runs a line on a terminal, where somebody types an answer once a question is
+// asked.
+func (s *stage) typed(t *testing.T, line, question, answer string) (string, error) {
+	t.Helper()
+	began := time.Now()
+	c := s.net.Command(t.Context(), "script", "-qefc", line, "/dev/null")
+	c.Dir, c.Env = s.work, append(s.env, "TERM=dumb")
+	keys, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	screen := &screen{question: question, asked: make(chan struct{})}
+	c.Stdout, c.Stderr = screen, screen
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	select {
+	case err = <-ended: // it never asked
+		return screen.String(), err
+	case <-screen.asked:
+	}
+	if _, err := io.WriteString(keys, answer+"\r"); err != nil {
+		t.Error(err)
+	}
+	err = <-ended
+	t.Logf("%7v  %s, and %s", since(began), line, answer)
+	return screen.String(), err
+}
+
+// screen is what a terminal shows.
+type screen struct {
+	mu       sync.Mutex
+	text     bytes.Buffer
+	question string
+	asked    chan struct{} // closed once the question is there
+	closed   bool
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text.Write(p)
+	if !s.closed && strings.Contains(s.text.String(), s.question) {
+		s.closed = true
+		close(s.asked)
+	}
+	return len(p), nil
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// recap is what Ansible counts for each host at the end.
+var recap = regexp.MustCompile(`(?m)^(\S+) +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+)`)
+
+// nothingNew fails if a run has changed something.
+func nothingNew(t *testing.T, out string) {
+	t.Helper()
+	hosts := recap.FindAllStringSubmatch(out, -1)
+	for _, m := range hosts {
+		if m[3] != "0" {
+			t.Errorf("a second run has changed %s:\n%s", m[1], out)
+		}
+	}
+	if len(hosts) == 0 {
+		t.Errorf("no host was looked at:\n%s", out)
+	}
+}

@@ -1,0 +1,163 @@
+package images_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// stage is a folder that one of the appliance's scripts takes for its machine.
+// The commands that it gives are written down, and do what a test says.
+type stage struct {
+	t   *testing.T
+	dir string
+}
+
+// on puts a script on a stage whose commands are shell fragments.
+func on(t *testing.T, commands map[string]string) stage {
+	t.Helper()
+	s := stage{t, t.TempDir()}
+	for _, dir := range []string{"bin", "efi/EFI/Linux", "sys/firmware/efi/efivars", "run/preau", "dev/disk/by-partlabel"} {
+		if err := os.MkdirAll(filepath.Join(s.dir, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, does := range commands {
+		text := "#!/bin/sh\necho \"" + name + " $*\" >>" + s.dir + "/said\n" + does + "\n"
+		if err := os.WriteFile(filepath.Join(s.dir, "bin", name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func (s stage) has(name string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, name), nil, 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// reads is a file's text; none if there is no such file.
+func (s stage) reads(name string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// plays runs a script of the appliance, and gives its exit code.
+func (s stage) plays(script string) int {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(own, "usr/lib/preau", script))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, at := range []string{"/efi/EFI", "/sys/", "/run/", "/dev/"} {
+		// Not what goes nowhere.
+		text = []byte(strings.ReplaceAll(strings.ReplaceAll(string(text), at, s.dir+at), s.dir+"/dev/null", "/dev/null"))
+	}
+	c := exec.CommandContext(s.t.Context(), "sh", "-c", string(text))
+	c.Env = []string{"PATH=" + filepath.Join(s.dir, "bin") + ":/usr/bin:/bin"}
+	out, err := c.CombinedOutput()
+	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+		s.t.Fatalf("%v: %s", err, out)
+	}
+	return c.ProcessState.ExitCode()
+}
+
+const onTrial = "sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+
+func TestAStartIsJudgedAndWhatWasGivenUpIsTold(t *testing.T) {
+	const well, ill = "exit 0", "exit 1"
+	tests := map[string]struct {
+		preau, kernel string
+		trial         bool
+		code          int
+		givenUp       string
+		restarts      bool
+	}{
+		"all is well":                {preau: well, kernel: "preau_1.1.0.efi"},
+		"on trial, and well":         {preau: well, kernel: "preau_1.2.0+2-1.efi", trial: true},
+		"on trial, and not well":     {preau: ill, kernel: "preau_1.2.0+2-1.efi", trial: true, code: 1, restarts: true},
+		"the last try, and not well": {preau: ill, kernel: "preau_1.2.0+0-3.efi", trial: true, code: 1, restarts: true},
+		"a newer one was given up":   {preau: well, kernel: "preau_1.2.0+0-3.efi", givenUp: "1.2.0\n"},
+		"not well, and no other":     {preau: ill, kernel: "preau_1.1.0.efi", code: 1}, // to start it again and again helps nobody
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := on(t, map[string]string{"preau": tt.preau, "systemctl": "", "sleep": ""})
+			s.has("efi/EFI/Linux/preau_1.0.0.efi")
+			s.has("efi/EFI/Linux/" + tt.kernel)
+			if tt.trial {
+				s.has(onTrial)
+			}
+			if code := s.plays("healthy"); code != tt.code {
+				t.Errorf("it ends with %d, want %d", code, tt.code)
+			}
+			if told := s.reads("run/preau/given-up"); told != tt.givenUp {
+				t.Errorf("given up: %q, want %q", told, tt.givenUp)
+			}
+			if restarts := strings.Contains(s.reads("said"), "systemctl --no-block reboot"); restarts != tt.restarts {
+				t.Errorf("it starts the machine again: %v, want %v", restarts, tt.restarts)
+			}
+		})
+	}
+}
+
+// TestADiskThatDoesNotOpenIsLeftAlone: whatever is wrong with the disk, the start
+// goes on, and nothing that is on it is made anew.
+func TestADiskThatDoesNotOpenIsLeftAlone(t *testing.T) {
+	sound := map[string]string{
+		"udevadm": "", "systemd-creds": "exit 0", "systemd-repart": "", "systemd-cryptsetup": "", "fsck.ext4": "", "mount": "", "blkid": "echo crypto_LUKS",
+	}
+	tests := map[string]struct {
+		change  map[string]string
+		absent  bool // there is no partition yet
+		without string
+		repart  string // how often, at most once for each way
+	}{
+		"it opens":                {},
+		"another TPM":             {change: map[string]string{"systemd-cryptsetup": "exit 1"}, without: "tpm\n"},
+		"it holds something else": {change: map[string]string{"blkid": "echo ntfs"}, without: "disk\n"},
+		"nothing mends it":        {change: map[string]string{"fsck.ext4": "exit 4"}, without: "disk\n"},
+		"it was mended":           {change: map[string]string{"fsck.ext4": "exit 1"}},
+		"it can't be mounted":     {change: map[string]string{"mount": `case "$*" in *ext4*) exit 32;; esac`}, without: "disk\n"},
+		"a first start":           {absent: true, repart: "disk-tpm"},
+		"a first start, no TPM":   {absent: true, change: map[string]string{"systemd-creds": "exit 1", "blkid": "echo ext4"}, repart: "disk-plain"},
+		"no room for a partition": {absent: true, change: map[string]string{"systemd-repart": "exit 1"}, without: "disk\n", repart: "disk-plain"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			commands := map[string]string{}
+			for command, does := range sound {
+				commands[command] = does
+			}
+			for command, does := range tt.change {
+				commands[command] = does
+			}
+			s := on(t, commands)
+			if !tt.absent {
+				s.has("dev/disk/by-partlabel/preau-var")
+			}
+			if code := s.plays("disk"); code != 0 {
+				t.Errorf("the start ends with %d", code)
+			}
+			said := s.reads("said")
+			if without := s.reads("run/preau/without-disk"); without != tt.without {
+				t.Errorf("it says %q of the disk, want %q\n%s", without, tt.without, said)
+			}
+			if memory := strings.Contains(said, "mount -t tmpfs"); memory != (tt.without != "") {
+				t.Errorf("it runs from memory: %v\n%s", memory, said)
+			}
+			if made := strings.Contains(said, "systemd-repart"); made != (tt.repart != "") || !strings.Contains(said, tt.repart) {
+				t.Errorf("partitions are made: %v, want %q\n%s", made, tt.repart, said)
+			}
+		})
+	}
+}
