@@ -22,8 +22,8 @@ WHOLE_AT_ONCE := $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN || echo 2) * 3 
 # Folders with tests that need more than Go: tools of the system, or root.
 SYSTEM_DIRS = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bsystem\b' . | xargs -r -n1 dirname | sort -u)
 
-# Of these, what measures a whole school: nothing runs beside it.
-ALONE_DIRS = $(filter %/yard,$(SYSTEM_DIRS))
+# Of these, what measures a whole school or more: nothing runs beside it.
+ALONE_DIRS = $(filter %/yard %/lab,$(SYSTEM_DIRS))
 
 # Folders whose tests do more when -short does not hold them back.
 LONG_DIRS = $(shell grep -rl --include='*_test.go' 'testing\.Short()' . | xargs -r -n1 dirname | sort -u)
@@ -54,7 +54,7 @@ TESTS = $(if $(AGAIN),$(AGAIN) --packages="$(2)" -- $(1),$(GO) test $(1) $(2))
 # The fingerprint of the GnuPG key that signs an image's updates.
 IMAGEKEY ?=
 
-.PHONY: help run ministry build deb container image test test-system test-appliance vet check bench fuzz clean
+.PHONY: help run ministry lab build deb container image image-pi test test-system test-appliance test-appliance-image vet check bench fuzz clean
 
 help: ## say what there is
 	@echo "Préau: a cache for schools. A class downloads once."
@@ -70,6 +70,13 @@ run: ## see it work, on http://127.0.0.1:8080, with nothing installed but Go
 ministry: build ## a whole ministry: real Ceph, gateway, region, two boxes (Linux; Ctrl-C ends it)
 	@$(GO) run ./node/whole/ministry/up -binary bin/preau
 
+# The report is one of the test's artifacts: it is there after a failure too.
+lab: ## a country in network namespaces: its story from a lesson to an upgrade, and its figures (root; Ceph, nginx, prometheus)
+	@mkdir -p $(dir $(TESTED)) && $(GO) build -o $(TESTED) ./cmd/preau
+	@rm -rf bin/lab && mkdir -p bin/lab
+	@failed=0; PREAU_TEST_BINARY=$(TESTED) $(GO) test -vet=off -tags system -count=1 -timeout 15m -artifacts -outputdir $(CURDIR)/bin/lab ./node/whole/lab || failed=1; \
+	  find bin/lab -name report.md -exec cat {} + ; exit $$failed
+
 build: ## build ./bin/preau
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/preau ./cmd/preau
 
@@ -81,6 +88,9 @@ container: ## build the container images in ./bin (needs buildah)
 
 image: ## build the appliance's image for x86 in ./bin (root, mmdebstrap, systemd-container; IMAGEKEY signs its updates)
 	$(GO) run ./images/pack image -version '$(VERSION)' -key '$(IMAGEKEY)'
+
+image-pi: ## build the image for Raspberry Pi 4 and 5 in ./bin (root, mmdebstrap, systemd-container, qemu-user-static, binfmt-support; IMAGEKEY as above)
+	$(GO) run ./images/pack raspberry -version '$(VERSION)' -key '$(IMAGEKEY)'
 
 # Without vet, which takes a tenth of the time on a fresh machine: `make vet`
 # has it all, for every build tag.
@@ -94,11 +104,26 @@ test: ## run the tests, the long ones shortened; needs Go only
 test-system: ## run the long tests, and those that need root or tools (see .ci/run)
 	@if [ -z "$(SYSTEM_DIRS)" ]; then echo "no tests with the build tag system were found"; exit 1; fi
 	@mkdir -p $(dir $(TESTED)) && $(GO) build -o $(TESTED) ./cmd/preau
-	export PREAU_TEST_BINARY=$(TESTED); $(call TESTS,-p $(WHOLE_AT_ONCE) -vet=off -tags system -count=1 -timeout 30m,$(IN_ORDER))
-	export PREAU_TEST_BINARY=$(TESTED); $(call TESTS,-vet=off -tags system -count=1 -timeout 15m,$(ALONE_DIRS))
+	export PREAU_TEST_BINARY=$(TESTED); $(call TESTS,-p $(WHOLE_AT_ONCE) -vet=off -tags system -count=1 -timeout 18m,$(IN_ORDER))
+	export PREAU_TEST_BINARY=$(TESTED); $(call TESTS,-p 1 -vet=off -tags system -count=1 -timeout 15m,$(ALONE_DIRS))
 
-test-appliance: ## test packages and images: root, on Debian, with mmdebstrap, systemd-container, lintian, aptly, gnupg, buildah, podman, runc, ansible, ansible-lint, yamllint, openssh-client, iproute2, zstd, mtools, qemu-system-x86, ovmf
-	$(call TESTS,-tags appliance -count=1 -timeout 60m,./images ./ansible)
+# What boots the appliance's own image under emulation: see test-appliance-image.
+IMAGE_TESTS = $(shell grep -hoE '^func Test[A-Za-z0-9]+' images/appliance_[!s]*_test.go images/raspberry_[!s]*_test.go | cut -c6- | paste -sd '|')
+
+# The packages are made once, for all tests; PREAU_TEST_PACKAGES names some that are there.
+test-appliance: ## test packages, containers and Ansible on booted hosts: root, on Debian, with mmdebstrap, systemd-container, lintian, aptly, gnupg, buildah, podman, runc, iptables, ansible, ansible-lint, yamllint, openssh-client, iproute2
+	@began=$$SECONDS; export SOURCE_DATE_EPOCH=1763890000; \
+	if [ -z "$${PREAU_TEST_PACKAGES:-}" ]; then \
+	  export PREAU_TEST_PACKAGES="$$(mktemp -d)"; trap 'rm -rf "$$PREAU_TEST_PACKAGES"' EXIT; \
+	  $(GO) run ./images/pack deb -version v1.0.0 -out "$$PREAU_TEST_PACKAGES"; \
+	  $(GO) run ./images/pack deb -version v2.0.0 -arch amd64 -compression gzip -out "$$PREAU_TEST_PACKAGES"; \
+	  echo "the packages took $$((SECONDS - began)) s"; \
+	fi; \
+	code=0; $(call TESTS,-vet=off -tags appliance -count=1 -timeout 40m -skip '^($(IMAGE_TESTS))$$',./images ./ansible) || code=$$?; \
+	echo "all of it took $$((SECONDS - began)) s"; exit $$code
+
+test-appliance-image: ## boot the appliance's image in a virtual machine: root, on Debian, with mmdebstrap, systemd-container, zstd, mtools, gnupg, swtpm, qemu-system-x86, ovmf (the Raspberry Pi image: qemu-user-static, binfmt-support, qemu-system-arm, u-boot-qemu, fdisk)
+	$(call TESTS,-vet=off -tags appliance -count=1 -timeout 120m -v -run '^($(IMAGE_TESTS))$$',./images)
 
 vet: ## look for mistakes that compile, with all build tags
 	$(GO) vet -tags system,bench,appliance ./...
