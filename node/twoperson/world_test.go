@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -97,6 +98,10 @@ func (w *world) logger() *slog.Logger {
 func (w *world) open() error {
 	reg := prometheus.NewRegistry() // it is made anew with each storage
 	w.regs = append(w.regs, reg)
+	// A program that another test starts has all our files until it is under way, and
+	// the lock of a storage that was closed a moment ago with them.
+	syscall.ForkLock.RLock()
+	syscall.ForkLock.RUnlock() //nolint:staticcheck // nothing is to be done: it was waited for
 	s, err := storage.Open(storage.DefaultConfig(w.dir, 96<<20), w.logger(), reg)
 	if err != nil {
 		return err
@@ -110,8 +115,13 @@ func (w *world) open() error {
 
 func (w *world) shut() error {
 	w.edge.SetStorage(nil)
+	if w.ended == nil {
+		return nil // it could not be opened again
+	}
 	w.stop()
-	return <-w.ended
+	err := <-w.ended
+	w.ended = nil
+	return err
 }
 
 // close ends the world and looks through what it leaves.
