@@ -1,9 +1,12 @@
 package lesson_test
 
 import (
+	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,11 +197,47 @@ func TestWhatAPupilAsksForIsFetchedAtOnce(t *testing.T) {
 }
 
 // What another box fetches can't be held back here, so it is asked for in parts.
+// haltingWriter sends so many bytes, and the rest once it may.
+type haltingWriter struct {
+	http.ResponseWriter
+	room int
+	may  <-chan struct{}
+	ctx  context.Context //nolint:containedctx // of the one request that it answers
+}
+
+func (w *haltingWriter) Write(p []byte) (n int, err error) {
+	if len(p) > w.room {
+		if n, err = w.ResponseWriter.Write(p[:w.room]); err != nil {
+			return n, err
+		}
+		http.NewResponseController(w.ResponseWriter).Flush() //nolint:errcheck // a server that has gone is told by Write
+		select {
+		case <-w.may:
+			w.room = math.MaxInt
+		case <-w.ctx.Done():
+			return n, w.ctx.Err()
+		}
+	}
+	w.room -= len(p) - n
+	m, err := w.ResponseWriter.Write(p[n:])
+	return n + m, err
+}
+
 func TestWhatNoPaceHoldsBackComesInBursts(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
+	var asked atomic.Int32
+	bring := make(chan struct{})
 	s.box = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/big") && asked.Add(1) == 2 {
+			close(bring)
+		}
 		s.front.Handler().ServeHTTP(w, r.WithContext(upstream.WithPace(r.Context(), nil)))
+	})
+	// What a look has begun the cache may finish by itself, and nothing is left to
+	// count: so the site is slow until it is more than a look.
+	s.servers["plain"].Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		plain(&haltingWriter{w, 512 << 10, bring, r.Context()}, r)
 	})
 	s.line.set(func() { s.line.rate = 1000 })
 	l := s.create(s.servers["plain"].URL + "/big")

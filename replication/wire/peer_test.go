@@ -359,6 +359,10 @@ func revocationEndsLiveConnections(t *testing.T) {
 				t.Error("the other box was cut off too")
 			default:
 			}
+			// The refused one's connections end after it has heard of that.
+			for deadline := time.Now().Add(time.Minute); len(s.Peers()) > 1 && time.Now().Before(deadline); {
+				<-time.After(time.Millisecond)
+			}
 			if n := s.Drop(func(wire.Peer) bool { return true }); n != 1 {
 				t.Errorf("dropped %d, want 1", n)
 			}
