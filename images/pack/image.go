@@ -37,59 +37,78 @@ const mostImage = 350 << 20
 // is nobody, and such an image is for trials. So is one that is made with kept:
 // what was installed for it is taken from the image before, and not up to date.
 func (j *job) image(ctx context.Context, key, from string, kept bool) error {
-	if os.Geteuid() != 0 {
-		return errors.New("an image is made in a system of its own, with systemd-nspawn, which needs root")
-	}
-	if from == "" {
-		var err error
-		if from, err = mirror.Own(ctx); err != nil {
-			return fmt.Errorf("-mirror: %w", err)
-		}
-	}
-	version, err := debVersion(j.version, j.epoch)
+	w, err := j.workshop(ctx, from)
 	if err != nil {
 		return err
 	}
-	version = imageVersion(version)
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return err
-	}
-	cache = filepath.Join(cache, "preau-images")
-	tools, err := j.imageTools(ctx, cache, from)
-	if err != nil {
-		return err
-	}
-	work, err := os.MkdirTemp(cache, "work-") // beside the tools: it is large
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // what is left of it is in the cache
+	defer w.clear()
+	version, work := w.version, w.work
 	fmt.Fprintln(j.say, "putting the program and its settings in place")
-	if err := j.stageImage(ctx, work, key, from); err != nil {
+	if err := j.stageImage(ctx, work, key, w.from); err != nil {
 		return err
 	}
 	fmt.Fprintln(j.say, "installing Debian and making the image (some minutes)")
-	packages := filepath.Join(cache, "packages")
+	packages := filepath.Join(w.cache, "packages")
 	if err := os.MkdirAll(packages, 0o755); err != nil {
 		return err
 	}
 	binds := []string{"--bind=" + work + ":/srv/image", "--bind=" + packages + ":/srv/packages"}
 	args := []string{"mkosi", "--directory=/srv/image", "--image-version=" + version, fmt.Sprintf("--source-date-epoch=%d", j.epoch.Unix()), "--package-cache-dir=/srv/packages"}
 	if kept {
-		installed := filepath.Join(cache, "installed")
+		installed := filepath.Join(w.cache, "installed")
 		if err := os.MkdirAll(installed, 0o755); err != nil {
 			return err
 		}
 		binds, args = append(binds, "--bind="+installed+":/srv/installed"), append(args, "--incremental=yes", "--cache-dir=/srv/installed")
 	}
-	c := inTools(ctx, tools, binds, append(args, "--force", "build")...)
+	c := inTools(ctx, w.tools, binds, append(args, "--force", "build")...)
 	log := &bytes.Buffer{}
 	c.Stdout, c.Stderr = log, log
 	if err := c.Run(); err != nil {
 		return fmt.Errorf("mkosi: %w\n%s", err, log)
 	}
-	return j.collect(ctx, tools, work, version, key)
+	return j.collect(ctx, w.tools, work, version, key)
+}
+
+// workshop is what an image is made in.
+type workshop struct {
+	from    string // where Debian comes from
+	version string // of the image
+	cache   string // what is kept for the next image
+	tools   string // the Debian that has the tools
+	work    string // for this image alone
+}
+
+// workshop makes one ready. Whoever has it clears it.
+func (j *job) workshop(ctx context.Context, from string) (w workshop, err error) {
+	if os.Geteuid() != 0 {
+		return w, errors.New("an image is made in a system of its own, with systemd-nspawn, which needs root")
+	}
+	if w.from = from; from == "" {
+		if w.from, err = mirror.Own(ctx); err != nil {
+			return w, fmt.Errorf("-mirror: %w", err)
+		}
+	}
+	version, err := debVersion(j.version, j.epoch)
+	if err != nil {
+		return w, err
+	}
+	w.version = imageVersion(version)
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return w, err
+	}
+	w.cache = filepath.Join(cache, "preau-images")
+	if w.tools, err = j.imageTools(ctx, w.cache, w.from); err != nil {
+		return w, err
+	}
+	w.work, err = os.MkdirTemp(w.cache, "work-") // beside the tools: it is large
+	return w, err
+}
+
+// clear removes what was for one image alone.
+func (w workshop) clear() {
+	os.RemoveAll(w.work) //nolint:errcheck // what is left of it is in the cache
 }
 
 // imageVersion is a version as the names of partitions and kernels may have it:
@@ -160,11 +179,9 @@ func (j *job) stageImage(ctx context.Context, work, key, from string) error {
 		return err
 	}
 	// Instead of Debian's keyring, whose keys have no business here.
-	var ring []byte
-	if key != "" {
-		if ring, err = exec.CommandContext(ctx, "gpg", "--batch", "--export", key).Output(); err != nil || len(ring) == 0 {
-			return fmt.Errorf("GnuPG has no key %s: %w", key, err)
-		}
+	ring, err := publicKey(ctx, key)
+	if err != nil {
+		return err
 	}
 	return os.WriteFile(filepath.Join(extra, "usr", "lib", "systemd", "import-pubring.gpg"), ring, 0o644)
 }
@@ -216,12 +233,8 @@ func overlay(from, to string) error {
 // their sums, signed.
 func (j *job) collect(ctx context.Context, tools, work, version, key string) error {
 	base := "preau_" + version
-	update := filepath.Join(j.out, base+"_amd64.update")
-	target := filepath.Join(j.out, base+"_amd64.img.zst")
-	if err := errors.Join(os.RemoveAll(update), os.RemoveAll(target)); err != nil {
-		return err
-	}
-	if err := os.Mkdir(update, 0o755); err != nil {
+	update, target, err := j.empty(base + "_amd64")
+	if err != nil {
 		return err
 	}
 	fmt.Fprintln(j.say, "packing the image and its update")
@@ -236,6 +249,17 @@ cp "$0.efi" "/srv/out/$0_amd64.update/"`, base)
 	if err := do(c); err != nil {
 		return err
 	}
+	return j.deliver(ctx, update, target, key)
+}
+
+// empty makes the folder of an update, and says where the image goes.
+func (j *job) empty(base string) (update, target string, err error) {
+	update, target = filepath.Join(j.out, base+".update"), filepath.Join(j.out, base+".img.zst")
+	return update, target, errors.Join(os.RemoveAll(update), os.RemoveAll(target), os.Mkdir(update, 0o755))
+}
+
+// deliver signs an update, and says where it and the image are.
+func (j *job) deliver(ctx context.Context, update, target, key string) error {
 	if err := sums(ctx, update, key); err != nil {
 		return err
 	}

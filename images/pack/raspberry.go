@@ -11,8 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"time"
-
-	"preau/images/mirror"
 )
 
 // raspberryPackages is the Debian of a Raspberry Pi. The board's firmware and
@@ -57,41 +55,19 @@ var raspberryNoModules = []string{
 // raspberry makes the image for Raspberry Pi 4 and 5 and the files of an update.
 // The key is as for the image of x86 machines, and so is kept.
 func (j *job) raspberry(ctx context.Context, key, from string, kept bool) error {
-	if os.Geteuid() != 0 {
-		return errors.New("an image is made in a system of its own, with systemd-nspawn, which needs root")
-	}
 	if err := runsARM(); err != nil {
 		return err
 	}
-	if from == "" {
-		var err error
-		if from, err = mirror.Own(ctx); err != nil {
-			return fmt.Errorf("-mirror: %w", err)
-		}
-	}
-	version, err := debVersion(j.version, j.epoch)
+	w, err := j.workshop(ctx, from)
 	if err != nil {
 		return err
 	}
-	version = imageVersion(version)
-	cache, err := os.UserCacheDir()
+	defer w.clear()
+	tools, work, version := w.tools, w.work, w.version
+	debian, err := j.raspberryDebian(ctx, w.cache, w.from, kept)
 	if err != nil {
 		return err
 	}
-	cache = filepath.Join(cache, "preau-images")
-	tools, err := j.imageTools(ctx, cache, from)
-	if err != nil {
-		return err
-	}
-	debian, err := j.raspberryDebian(ctx, cache, from, kept)
-	if err != nil {
-		return err
-	}
-	work, err := os.MkdirTemp(cache, "work-") // beside the tools: it is large
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // what is left of it is in the cache
 	fmt.Fprintln(j.say, "putting the program and its settings in place")
 	root := filepath.Join(work, "root")
 	if err := do(exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", debian, root)); err != nil {
@@ -311,16 +287,12 @@ func (j *job) raspberryBoot(ctx context.Context, tools, work, root, version stri
 // sums, signed.
 func (j *job) raspberryCollect(ctx context.Context, tools, work, version, key string) error {
 	base := "preau_" + version
-	update := filepath.Join(j.out, base+"_arm64.update")
-	target := filepath.Join(j.out, base+"_arm64.img.zst")
-	if err := errors.Join(os.RemoveAll(update), os.RemoveAll(target)); err != nil {
-		return err
-	}
-	if err := os.Mkdir(update, 0o755); err != nil {
+	update, target, err := j.empty(base + "_arm64")
+	if err != nil {
 		return err
 	}
 	fmt.Fprintln(j.say, "packing the image and its update")
-	err := doInTools(ctx, tools, []string{"--bind=" + work + ":/srv/image", "--bind=" + j.out + ":/srv/out"}, "sh", "-euc",
+	err = doInTools(ctx, tools, []string{"--bind=" + work + ":/srv/image", "--bind=" + j.out + ":/srv/out"}, "sh", "-euc",
 		`cd /srv/image; zstd -q -T0 -9 "$0.raw" -o "/srv/out/$0_arm64.img.zst"
 xz -T0 -1 -c "$0.root-arm64.raw" >"/srv/out/$0_arm64.update/$0.root-arm64.raw.xz"
 xz -T0 -1 -c "root/efi/$0.vmlinuz" >"/srv/out/$0_arm64.update/$0.arm64.vmlinuz.xz"
@@ -328,19 +300,5 @@ cp "root/efi/$0.initrd" "/srv/out/$0_arm64.update/$0.arm64.initrd"`, base)
 	if err != nil {
 		return err
 	}
-	if err := sums(ctx, update, key); err != nil {
-		return err
-	}
-	info, err := os.Stat(target)
-	if err != nil {
-		return err
-	}
-	if info.Size() > mostImage {
-		return fmt.Errorf("%s has %d MiB, and may have %d: leave something out", target, info.Size()>>20, mostImage>>20)
-	}
-	fmt.Fprintf(j.say, "%s (%d MiB)\n%s\n", target, info.Size()>>20, update)
-	if key == "" {
-		fmt.Fprintln(j.say, "without -key: boxes with this image take no update")
-	}
-	return nil
+	return j.deliver(ctx, update, target, key)
 }
