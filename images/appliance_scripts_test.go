@@ -2,6 +2,7 @@ package images_test
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -134,13 +135,8 @@ func TestADiskThatDoesNotOpenIsLeftAlone(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			commands := map[string]string{}
-			for command, does := range sound {
-				commands[command] = does
-			}
-			for command, does := range tt.change {
-				commands[command] = does
-			}
+			commands := maps.Clone(sound)
+			maps.Copy(commands, tt.change)
 			s := on(t, commands)
 			if !tt.absent {
 				s.has("dev/disk/by-partlabel/preau-var")

@@ -159,11 +159,12 @@ func (t *task) list(key object.Key, old *listing) *listing {
 
 // pathIn is the path of what has that name in a folder, or below it.
 func pathIn(folder, name string) string {
-	path := strings.TrimSuffix(folder, "/")
+	var path strings.Builder
+	path.WriteString(strings.TrimSuffix(folder, "/"))
 	for step := range strings.SplitSeq(strings.TrimSuffix(name, "/"), "/") {
-		path += "/" + url.PathEscape(step)
+		path.WriteString("/" + url.PathEscape(step))
 	}
-	return path
+	return path.String()
 }
 
 // listFolder adds to l what is in one folder, whose name in the archive is

@@ -21,6 +21,7 @@ type lender struct {
 }
 
 func newLender(tb testing.TB, limit int64) *lender {
+	tb.Helper()
 	return &lender{bed: newBed(tb, limit)}
 }
 

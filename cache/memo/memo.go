@@ -47,7 +47,7 @@ type store interface {
 func New[V any](o Options[V]) (*Cache[V], error) {
 	var weigh func(any) uint32
 	if o.Weigh != nil {
-		weigh = func(v any) uint32 { return o.Weigh(v.(V)) }
+		weigh = func(v any) uint32 { return o.Weigh(v.(V)) } //nolint:errcheck,forcetypeassert // it holds nothing else
 	}
 	in, err := open(o.Most, weigh, o.For)
 	if err != nil {
@@ -78,7 +78,7 @@ func open(most int, weigh func(any) uint32, keep time.Duration) (store, error) {
 // Get returns what is remembered under key.
 func (c *Cache[V]) Get(key Key) (V, bool) {
 	if v, ok := c.in.GetIfPresent(key); ok {
-		return v.(V), true
+		return v.(V), true //nolint:errcheck,forcetypeassert // it holds nothing else
 	}
 	var none V
 	return none, false

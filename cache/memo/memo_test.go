@@ -62,7 +62,7 @@ func TestAWeightIsKeptTo(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d bytes are remembered, want 1 to 1000", weight)
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 }
 
@@ -75,7 +75,7 @@ func TestForgottenByTime(t *testing.T) {
 		c.Set(key(1), 1)
 		c.SetFor(key(2), 2, time.Hour)
 		c.SetFor(key(3), 3, 0)
-		time.Sleep(2 * time.Minute)
+		<-time.After(2 * time.Minute)
 		for k, want := range map[byte]bool{1: false, 2: true, 3: false} {
 			if _, ok := c.Get(key(k)); ok != want {
 				t.Errorf("after two minutes %d is there: %v, want %v", k, ok, want)

@@ -64,7 +64,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	if n > 0 && b.ctx.Err() == nil {
 		// Its error says that the body was closed, which the next read will find, or
 		// that there is no more to wait for.
-		_ = b.pace.limit.WaitN(b.ctx, n)
+		b.pace.limit.WaitN(b.ctx, n) //nolint:errcheck // as said
 	}
 	return n, err
 }

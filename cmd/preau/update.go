@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"preau/node/config"
@@ -59,7 +60,7 @@ type updateFlags struct {
 }
 
 // with makes a run and has do use it.
-func (c updateFlags) with(ctx context.Context, to streams, hours []string, do func(*updating.Updater) (updating.Told, error)) error {
+func (c updateFlags) with(_ context.Context, to streams, hours []string, do func(*updating.Updater) (updating.Told, error)) error {
 	log, err := obs.NewLogger(to.err, obs.DefaultLog())
 	if err != nil {
 		return err
@@ -149,14 +150,15 @@ func toldText(t updating.Told, now time.Time) string {
 		return ""
 	}
 	rows := [][]string{{"installed", t.Version}, {"wanted", t.Wanted}, {"now", t.Text}, {"looked", when(t.At, now)}}
-	text := table(rows)
+	var text strings.Builder
+	text.WriteString(table(rows))
 	if t.Problem != "" {
-		text += "  ! " + t.Problem + "\n"
+		text.WriteString("  ! " + t.Problem + "\n")
 	}
 	for _, r := range slices.Backward(t.Refused) {
-		text += fmt.Sprintf("  ! %s was given up %s: %s\n", r.Version, when(r.At, now), r.Why)
+		fmt.Fprintf(&text, "  ! %s was given up %s: %s\n", r.Version, when(r.At, now), r.Why)
 	}
-	return text
+	return text.String()
 }
 
 type updatePlanCmd struct {

@@ -81,7 +81,7 @@ func namespace(t *testing.T, name string) {
 	t.Helper()
 	Do(t, "", nil, "ip", "netns", "add", name)
 	t.Cleanup(func() {
-		if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil { // the test's context has ended
+		if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil { //nolint:noctx // the test's context has ended
 			t.Errorf("remove the network %s: %v\n%s", name, err, out)
 		}
 	})
@@ -102,7 +102,7 @@ for c in $g/systemd $g/unified $g/memory $g/pids $g/cpu $g; do
 	mkdir -p "$c/$0" && echo $$ >"$c/$0/cgroup.procs"
 done
 exec systemd-nspawn --boot --quiet --register=no --keep-unit --machine="$0" -D "$1" --network-namespace-path="/run/netns/$0" --capability=CAP_NET_ADMIN,CAP_NET_RAW --link-journal=no --resolv-conf=off --timezone=off --console=pipe`
-	c := exec.Command("sh", "-c", start, h.space, h.root) // its end is told by end
+	c := exec.Command("sh", "-c", start, h.space, h.root) //nolint:noctx // its end is told by end
 	c.Stdout, c.Stderr = &h.console, &h.console
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	if err := c.Start(); err != nil {
@@ -110,7 +110,7 @@ exec systemd-nspawn --boot --quiet --register=no --keep-unit --machine="$0" -D "
 	}
 	h.running, h.leader, h.ended = c, 0, make(chan struct{})
 	go func(ended chan struct{}) {
-		_ = c.Wait() // it is told to end, so its exit code says nothing
+		c.Wait() //nolint:errcheck // it is told to end, so its exit code says nothing
 		close(ended)
 	}(h.ended)
 }
@@ -145,14 +145,14 @@ func (h *Host) end(signal syscall.Signal) {
 		return
 	}
 	if signal == syscall.SIGKILL && h.leader > 0 {
-		_ = syscall.Kill(h.leader, signal) // all of its namespace goes with it, or it has just ended
+		syscall.Kill(h.leader, signal) //nolint:errcheck // all of its namespace goes with it, or it has just ended
 	}
-	_ = h.running.Process.Signal(signal) // or it has just ended
+	h.running.Process.Signal(signal) //nolint:errcheck // or it has just ended
 	select {
 	case <-h.ended:
 	case <-time.After(time.Minute):
-		_ = syscall.Kill(h.leader, syscall.SIGKILL) // or it has just ended
-		_ = h.running.Process.Kill()
+		syscall.Kill(h.leader, syscall.SIGKILL) //nolint:errcheck // or it has just ended
+		h.running.Process.Kill()                //nolint:errcheck // or it has just ended
 		<-h.ended
 	}
 	h.running, h.leader = nil, 0

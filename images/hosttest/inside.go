@@ -35,7 +35,7 @@ func (h *Host) Must(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := h.Run(t, args...)
 	if err != nil {
-		journal, _ := h.Run(t, "journalctl", "--no-pager", "-n", "60") // as much as there is
+		journal, _ := h.Run(t, "journalctl", "--no-pager", "-n", "60") //nolint:errcheck // as much as there is
 		t.Fatalf("%v\n%s\nthe journal of %s:\n%s", err, out, h.Name, journal)
 	}
 	return out

@@ -68,7 +68,7 @@ func Repository(t *testing.T, uri string) string {
 	}
 	env := []string{"GNUPGHOME=" + keys}
 	t.Cleanup(func() {
-		if out, err := exec.Command("gpgconf", "--homedir", keys, "--kill", "all").CombinedOutput(); err != nil { // the test's context has ended
+		if out, err := exec.Command("gpgconf", "--homedir", keys, "--kill", "all").CombinedOutput(); err != nil { //nolint:noctx // the test's context has ended
 			t.Errorf("end the agent: %v\n%s", err, out)
 		}
 		if err := os.RemoveAll(keys); err != nil {

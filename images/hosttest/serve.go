@@ -55,7 +55,7 @@ func serve(t *testing.T, space, address, folder string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command("ip", "netns", "exec", space, own) // its end is told below
+	c := exec.Command("ip", "netns", "exec", space, own) //nolint:noctx // its end is told below
 	c.Env = append(os.Environ(), serveEnv+"="+address+"="+folder)
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.Stderr = os.Stderr
@@ -63,8 +63,8 @@ func serve(t *testing.T, space, address, folder string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = c.Process.Kill() // or it has just ended
-		_ = c.Wait()         // it was killed
+		c.Process.Kill() //nolint:errcheck // or it has just ended
+		c.Wait()         //nolint:errcheck // it was killed
 	})
 	Within(t, time.Minute, func() error {
 		return listening(c.Process.Pid, address)

@@ -58,7 +58,7 @@ func alone(t *testing.T, name string) (release func()) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	return func() { _ = f.Close() } // which unlocks it
+	return func() { f.Close() } //nolint:errcheck // which unlocks it
 }
 
 // Tree is the Debian that hosts begin with, as a hoster hands it over, with nothing

@@ -102,7 +102,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Box, err error) 
 		return nil, err
 	}
 	b.openDeposits()
-	if cfg.wantedProblem != nil {
+	if cfg.wantedProblem != "" {
 		log.ErrorContext(ctx, "the region's settings are left out", "err", cfg.wantedProblem)
 	}
 	b.updates = newUpdates(cfg.Updates, b.region, log)

@@ -32,7 +32,7 @@ type Config struct {
 	Listen     []listen.Config `toml:"listen" doc:"Where pupils' devices connect: one [[listen]] for each address."`
 	Site       []front.Site    `toml:"site" doc:"The web sites that the box answers for: one [[site]] for each. A box that was enrolled in a region needs none. Every site can also be reached as /o/NAME/ on any listener, under every host name that is not another site's."`
 
-	wantedProblem error // why the region's settings are left out
+	wantedProblem string // why the region's settings are left out
 }
 
 // Admin is where operators look.

@@ -44,7 +44,7 @@ func (c Config) withWanted(profiles []string) Config {
 	more, err := c.with(filepath.Join(c.Updates, update.SettingsFile), profiles)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			c.wantedProblem = err
+			c.wantedProblem = err.Error()
 		}
 		return c
 	}

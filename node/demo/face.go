@@ -148,7 +148,7 @@ func (f *face) index(w http.ResponseWriter, r *http.Request) {
 // others the library answers. Browsers look for names below localhost on their
 // own machine, and nowhere else (RFC 6761, section 6.3).
 func portalOf(addr string) string {
-	_, port, _ := net.SplitHostPort(addr) // a listener's, so it has one
+	_, port, _ := net.SplitHostPort(addr) //nolint:errcheck // a listener's, so it has one
 	return net.JoinHostPort("preau.localhost", port)
 }
 

@@ -79,7 +79,7 @@ func TestTheSignsOfALineThatIsBack(t *testing.T) {
 						t.Error(err)
 					}
 				})
-				time.Sleep(time.Minute)
+				<-time.After(time.Minute)
 				s.set(func() { tt.first(s) })
 				time.Sleep(7*time.Minute + 123*time.Millisecond)
 				back := time.Now()

@@ -143,7 +143,7 @@ func (e *Etherpad) up(ctx context.Context, dir, node, base string, port int, lim
 		return err
 	}
 	e.all = append(e.all, p)
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("Etherpad is not up after two minutes")) //nolint:staticcheck // a name
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("Etherpad is not up after two minutes"))
 	defer cancel()
 	if err := until(ctx, e.all, func(ctx context.Context) error { return status(ctx, client(nil), e.URL+"/", http.StatusOK) }); err != nil {
 		return err

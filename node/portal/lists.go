@@ -166,10 +166,10 @@ func (p *Portal) find(w http.ResponseWriter, r *http.Request) {
 			b.Asked = true
 			f := p.search(b.Query, lang)
 			b.Rows, b.Later = f.now, f.later
-			switch {
-			case f.total == 0:
+			switch f.total {
+			case 0:
 				b.Text = fmt.Sprintf(say.Nothing, b.Query)
-			case f.total == 1:
+			case 1:
 				b.Text = fmt.Sprintf(say.FoundOne, b.Query)
 			default:
 				b.Text = fmt.Sprintf(say.Found, f.total, b.Query)

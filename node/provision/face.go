@@ -116,10 +116,10 @@ func (p *Provision) statusHandler() http.Handler {
 		s := *p.state.Load()
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
-		_ = json.NewEncoder(w).Encode(struct {
+		json.NewEncoder(w).Encode(struct { //nolint:errcheck // nobody to tell
 			Version   string `json:"version"`
 			Problem   string `json:"problem"`
 			Provision State  `json:"provision"`
-		}{obs.ReadBuild().Version, strings.Join(append([]string{notice(s, page.English).Title}, s.Problems...), ": "), s}) // nobody to tell
+		}{obs.ReadBuild().Version, strings.Join(append([]string{notice(s, page.English).Title}, s.Problems...), ": "), s})
 	})
 }

@@ -129,7 +129,7 @@ func (p *Provision) Run(ctx context.Context) error {
 	if p.Enrolled() {
 		p.finish()
 		if err := p.open(); err != nil {
-			p.log.Warn("nothing can be shown on the screen", "err", err)
+			p.log.WarnContext(ctx, "nothing can be shown on the screen", "err", err)
 			return nil // the box itself says more of it
 		}
 		p.tell(found{}, State{Step: Done})

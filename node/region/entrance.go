@@ -27,8 +27,8 @@ func (e *entrance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if e.removed.Load() && wire.PeerOf(r).Role == identity.Box {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusServiceUnavailable)
-		// Whoever asked goes elsewhere, heard or not.
-		_ = json.NewEncoder(w).Encode(control.Failure{Code: "removed", Detail: "this server is out of the region: ask another"})
+		//nolint:errcheck // whoever asked goes elsewhere, heard or not
+		json.NewEncoder(w).Encode(control.Failure{Code: "removed", Detail: "this server is out of the region: ask another"})
 		return
 	}
 	if r.URL.Path != feed.Path {

@@ -288,7 +288,7 @@ func (u *Updater) refuse(k Package, why string) {
 // said notes how it stands.
 func (u *Updater) said(ctx context.Context, t Told) (Told, error) {
 	if t.Text != u.s.Told.Text {
-		u.log.InfoContext(ctx, t.Text, "version", t.Version)
+		u.log.InfoContext(ctx, "how updates stand", "what", t.Text, "version", t.Version)
 	}
 	return u.tell(t)
 }

@@ -54,6 +54,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // cutOff is a box that has had no line for an hour.
 func cutOff(t *testing.T, silent bool) (*village, *box, *broken) {
+	t.Helper()
 	v := newVillage(t, nil)
 	v.put(catalogue.KindResource, "x", "1")
 	line := &broken{silent: silent}

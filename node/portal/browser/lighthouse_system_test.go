@@ -10,6 +10,7 @@ import (
 
 // slowPhone has Lighthouse judge what pupils open most.
 func (s *school) slowPhone(t *testing.T, code string) {
+	t.Helper()
 	const least = 95
 	paths := []string{"/fr/", "/fr/c/", "/fr/find?q=volcan"}
 	if code != "" {

@@ -110,11 +110,10 @@ func (c *carrier) carry(from, to *os.File, wg *sync.WaitGroup) {
 	wg.Go(func() {
 		for p := range fly {
 			if d := time.Until(p.due); d > 0 {
-				time.Sleep(d)
+				time.Sleep(d) //nolint:forbidigo // closing waits for it, milliseconds
 			}
-			// What can't be written is lost, as on any line: the other end is not
-			// up, or closed.
-			_, _ = to.Write(p.data)
+			//nolint:errcheck // it is lost, as on any line: the other end is not up, or closed
+			to.Write(p.data)
 		}
 	})
 	var free time.Time // when the line has sent all that it was given
@@ -125,7 +124,7 @@ func (c *carrier) carry(from, to *os.File, wg *sync.WaitGroup) {
 			return
 		}
 		if err != nil {
-			time.Sleep(time.Millisecond) // the device is down
+			time.Sleep(time.Millisecond) //nolint:forbidigo // the device is down
 			continue
 		}
 		now, is := time.Now(), c.is.Load()

@@ -41,37 +41,37 @@ type Order struct {
 
 // NewLine lays a line between two namespaces, in each of which its end is the
 // device named. The test's binary must call BeLine. The line goes with the test.
-func NewLine(t testing.TB, school *Host, device string, internet *Host, theirs string, is Order) *Line {
-	t.Helper()
+func NewLine(tb testing.TB, school *Host, device string, internet *Host, theirs string, is Order) *Line {
+	tb.Helper()
 	self, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	c := exec.Command(self) // it ends with its standard input
+	c := exec.Command(self) //nolint:noctx // it ends with its standard input
 	c.Env = append(os.Environ(), lineEnv+"="+strings.Join([]string{school.NS, device, internet.NS, theirs}, " "))
 	c.Stderr = os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	in, err := c.StdinPipe()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	out, err := c.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := c.Start(); err != nil {
-		t.Fatalf("lay the line: %v", err)
+		tb.Fatalf("lay the line: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		in.Close()
 		if err := c.Wait(); err != nil {
-			t.Errorf("the line: %v", err)
+			tb.Errorf("the line: %v", err)
 		}
 	})
 	l := &Line{ends: [2]*Host{school, internet}, devs: [2]string{device, theirs}, say: json.NewEncoder(in), hear: bufio.NewScanner(out)}
-	l.Tell(t, is)
+	l.Tell(tb, is)
 	for i, h := range l.ends {
-		h.IP(t, "link", "set", l.devs[i], "up", "mtu", "1500", "txqueuelen", "1000")
+		h.IP(tb, "link", "set", l.devs[i], "up", "mtu", "1500", "txqueuelen", "1000")
 	}
 	return l
 }
@@ -84,52 +84,52 @@ func (l *Line) Is() Order {
 }
 
 // Tell has the line be like that, and waits until it is.
-func (l *Line) Tell(t testing.TB, is Order) {
-	t.Helper()
+func (l *Line) Tell(tb testing.TB, is Order) {
+	tb.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.say.Encode(is); err != nil {
-		t.Fatalf("tell the line: %v", err)
+		tb.Fatalf("tell the line: %v", err)
 	}
 	if !l.hear.Scan() {
-		t.Fatalf("the line has ended: %v", l.hear.Err())
+		tb.Fatalf("the line has ended: %v", l.hear.Err())
 	}
 	l.is = is
 }
 
 // Set gives the line another rate, both ways.
-func (l *Line) Set(t testing.TB, bitsPerSecond int64) {
-	t.Helper()
+func (l *Line) Set(tb testing.TB, bitsPerSecond int64) {
+	tb.Helper()
 	is := l.Is()
 	is.Rate = bitsPerSecond
-	l.Tell(t, is)
+	l.Tell(tb, is)
 }
 
 // Cut takes the line down without a word to anybody, or brings it back.
-func (l *Line) Cut(t testing.TB, cut bool) {
-	t.Helper()
+func (l *Line) Cut(tb testing.TB, cut bool) {
+	tb.Helper()
 	is := l.Is()
 	is.Cut = cut
-	l.Tell(t, is)
+	l.Tell(tb, is)
 }
 
 // Crossed is what has come out of a line's ends so far, in bytes of packets.
 type Crossed struct{ Down, Up int64 }
 
 // Crossed is what has come out of the line's ends so far.
-func (l *Line) Crossed(t testing.TB) Crossed {
-	t.Helper()
+func (l *Line) Crossed(tb testing.TB) Crossed {
+	tb.Helper()
 	var n [2]int64
 	for i, h := range l.ends {
 		text, err := Inside(h.NS, func() ([]byte, error) { return os.ReadFile("/proc/thread-self/net/dev") })
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		for row := range strings.Lines(string(text)) {
 			name, rest, ok := strings.Cut(strings.TrimSpace(row), ":")
 			if f := strings.Fields(rest); ok && name == l.devs[i] && len(f) > 0 {
 				if n[i], err = strconv.ParseInt(f[0], 10, 64); err != nil { // received; see proc(5)
-					t.Fatal(err)
+					tb.Fatal(err)
 				}
 			}
 		}
@@ -144,28 +144,28 @@ func (c Crossed) Since(before Crossed) Crossed {
 
 // Watch tells, when it is stopped, how full the line was in each second
 // towards the school, in tenths.
-func (l *Line) Watch(t testing.TB) (stop func() string) {
-	t.Helper()
+func (l *Line) Watch(tb testing.TB) (stop func() string) {
+	tb.Helper()
 	done, ended := make(chan struct{}), make(chan struct{})
-	full := ""
+	var full strings.Builder
 	go func() {
 		defer close(ended)
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
-		for before := l.Crossed(t).Down; ; {
+		for before := l.Crossed(tb).Down; ; {
 			select {
 			case <-done:
 				return
 			case <-tick.C:
 			}
-			now := l.Crossed(t).Down
-			full += fmt.Sprint((now-before)*80/l.Is().Rate) + " "
+			now := l.Crossed(tb).Down
+			fmt.Fprint(&full, (now-before)*80/l.Is().Rate, " ")
 			before = now
 		}
 	}()
 	return func() string {
 		close(done)
 		<-ended
-		return full
+		return full.String()
 	}
 }

@@ -63,55 +63,55 @@ type Host struct {
 }
 
 // New makes a namespace, which goes with the test.
-func New(t testing.TB, ns, addr string) *Host {
-	t.Helper()
+func New(tb testing.TB, ns, addr string) *Host {
+	tb.Helper()
 	h := &Host{NS: ns, Addr: netip.MustParseAddr(addr)}
-	Tool(t, "ip", "netns", "add", h.NS)
-	t.Cleanup(func() {
-		ctx := context.WithoutCancel(t.Context())
+	Tool(tb, "ip", "netns", "add", h.NS)
+	tb.Cleanup(func() {
+		ctx := context.WithoutCancel(tb.Context())
 		if out, err := exec.CommandContext(ctx, "ip", "netns", "del", h.NS).CombinedOutput(); err != nil {
-			t.Errorf("remove namespace %s: %v: %s", h.NS, err, out)
+			tb.Errorf("remove namespace %s: %v: %s", h.NS, err, out)
 		}
 	})
-	h.IP(t, "link", "set", "lo", "up")
+	h.IP(tb, "link", "set", "lo", "up")
 	return h
 }
 
 // Tool runs a command of the system, which must work.
-func Tool(t testing.TB, name string, args ...string) {
-	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+func Tool(tb testing.TB, name string, args ...string) {
+	tb.Helper()
+	if out, err := exec.CommandContext(tb.Context(), name, args...).CombinedOutput(); err != nil {
+		tb.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
 }
 
 // IP runs ip in the namespace.
-func (h *Host) IP(t testing.TB, args ...string) {
-	t.Helper()
-	Tool(t, "ip", append([]string{"-n", h.NS}, args...)...)
+func (h *Host) IP(tb testing.TB, args ...string) {
+	tb.Helper()
+	Tool(tb, "ip", append([]string{"-n", h.NS}, args...)...)
 }
 
 // Enter is what runs a command in the namespace, to be put before it.
 func (h *Host) Enter() []string { return []string{"ip", "netns", "exec", h.NS} }
 
 // Sh runs a line of shell in the namespace.
-func (h *Host) Sh(t testing.TB, script string) {
-	t.Helper()
-	Tool(t, "ip", "netns", "exec", h.NS, "sh", "-ec", script)
+func (h *Host) Sh(tb testing.TB, script string) {
+	tb.Helper()
+	Tool(tb, "ip", "netns", "exec", h.NS, "sh", "-ec", script)
 }
 
 // Filter has the namespace's packets go by these rules, in place of those that
 // it had. No rules: everything passes.
-func (h *Host) Filter(t testing.TB, rules ...string) {
-	t.Helper()
+func (h *Host) Filter(tb testing.TB, rules ...string) {
+	tb.Helper()
 	script := "table inet test\ndelete table inet test\n"
 	if len(rules) > 0 {
 		script += "table inet test {\n" + strings.Join(rules, "\n") + "\n}\n"
 	}
-	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", h.NS, "nft", "-f", "-")
+	cmd := exec.CommandContext(tb.Context(), "ip", "netns", "exec", h.NS, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("nft in %s: %v: %s\n%s", h.NS, err, out, script)
+		tb.Fatalf("nft in %s: %v: %s\n%s", h.NS, err, out, script)
 	}
 }
 
@@ -139,13 +139,13 @@ func Inside[T any](ns string, fn func() (T, error)) (got T, err error) {
 		runtime.UnlockOSThread()
 		return got, err
 	}
-	defer back.Close()
+	defer back.Close() //nolint:errcheck // it is only read
 	there, err := os.Open("/run/netns/" + ns)
 	if err != nil {
 		runtime.UnlockOSThread()
 		return got, err
 	}
-	defer there.Close()
+	defer there.Close() //nolint:errcheck // it is only read
 	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		return got, fmt.Errorf("enter %s: %w", ns, err)

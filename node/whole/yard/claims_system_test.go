@@ -46,7 +46,7 @@ func (y *yard) carried(t *testing.T) carried {
 }
 
 func (c carried) since(before carried) carried {
-	return carried{c.Crossed.Since(before.Crossed), c.bodies - before.bodies}
+	return carried{c.Since(before.Crossed), c.bodies - before.bodies}
 }
 
 // String is for the figures.
