@@ -151,20 +151,8 @@ func inTools(ctx context.Context, tools string, options []string, command ...str
 // stageImage lays out what mkosi reads: the configuration, and the package's
 // files below what is the appliance's own.
 func (j *job) stageImage(ctx context.Context, work, key, from string) error {
-	debs := *j
-	debs.out, debs.archs, debs.say = filepath.Join(work, "deb"), []string{"amd64"}, io.Discard
-	if err := os.Mkdir(debs.out, 0o755); err != nil {
-		return err
-	}
-	if err := debs.debs(ctx, "gzip"); err != nil {
-		return err
-	}
-	packages, err := filepath.Glob(filepath.Join(debs.out, "*.deb"))
-	if err != nil || len(packages) != 1 {
-		return fmt.Errorf("%d packages were made, not one: %w", len(packages), err)
-	}
 	extra := filepath.Join(work, "mkosi.extra")
-	if err := do(exec.CommandContext(ctx, "dpkg-deb", "-x", packages[0], extra)); err != nil {
+	if err := j.unpack(ctx, work, "amd64", extra); err != nil {
 		return err
 	}
 	if err := overlay(filepath.Join(j.root, "images", "appliance"), work); err != nil {
@@ -184,6 +172,23 @@ func (j *job) stageImage(ctx context.Context, work, key, from string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(extra, "usr", "lib", "systemd", "import-pubring.gpg"), ring, 0o644)
+}
+
+// unpack makes the package for one architecture, and lays out its files.
+func (j *job) unpack(ctx context.Context, work, arch, to string) error {
+	debs := *j
+	debs.out, debs.archs, debs.say = filepath.Join(work, "deb"), []string{arch}, io.Discard
+	if err := os.Mkdir(debs.out, 0o755); err != nil {
+		return err
+	}
+	if err := debs.debs(ctx, "gzip"); err != nil {
+		return err
+	}
+	packages, err := filepath.Glob(filepath.Join(debs.out, "*.deb"))
+	if err != nil || len(packages) != 1 {
+		return fmt.Errorf("%d packages were made, not one: %w", len(packages), err)
+	}
+	return do(exec.CommandContext(ctx, "dpkg-deb", "-x", packages[0], to))
 }
 
 // overlay copies a folder over another, with modes that no umask changes.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -151,19 +150,7 @@ func (j *job) raspberryDebian(ctx context.Context, cache, from string, kept bool
 
 // raspberryProgram lays the package's files and the appliance's own over Debian.
 func (j *job) raspberryProgram(ctx context.Context, work, root, key, version string) error {
-	debs := *j
-	debs.out, debs.archs, debs.say = filepath.Join(work, "deb"), []string{"arm64"}, io.Discard
-	if err := os.Mkdir(debs.out, 0o755); err != nil {
-		return err
-	}
-	if err := debs.debs(ctx, "gzip"); err != nil {
-		return err
-	}
-	packages, err := filepath.Glob(filepath.Join(debs.out, "*.deb"))
-	if err != nil || len(packages) != 1 {
-		return fmt.Errorf("%d packages were made, not one: %w", len(packages), err)
-	}
-	if err := do(exec.CommandContext(ctx, "dpkg-deb", "-x", packages[0], root)); err != nil {
+	if err := j.unpack(ctx, work, "arm64", root); err != nil {
 		return err
 	}
 	own := filepath.Join(work, "own")
