@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	// aheadPieces is how many blocks are fetched before the one that is sent has
-	// been: enough that the line is never idle.
-	aheadPieces = 2
+	// atOncePieces is how many blocks are fetched at once, and aheadPieces how many
+	// of those after the one that is sent may have come before it: whichever comes
+	// first makes place for the next, so that the line is never idle.
+	atOncePieces, aheadPieces = 3, 5
 	// recordPieces is after how many fetched blocks it is noted what there is.
 	recordPieces = 16
 )
@@ -38,6 +39,10 @@ type pieceReader struct {
 	coming  map[int]*arrival
 	came    []int // fetched and not noted yet
 	waits   bool  // counts among s.people
+
+	mu     sync.Mutex
+	flying int      // that are being fetched
+	queue  []func() // that wait for one of these
 }
 
 // arrival is one block on its way.
@@ -103,14 +108,39 @@ func (r *pieceReader) start(i int) *arrival {
 	} else {
 		ring = r.keep.Ring
 	}
-	r.running.Go(func() {
+	r.turn(func() {
 		p := r.it.Pieces[i]
 		f := r.s.join(r.ctx, keep, ring, Request{Of: r.it.ID, Digest: p.Digest, Length: p.Length})
 		a.data, a.err = f.wait(r.ctx)
 		close(a.done)
+		r.landed()
 		r.s.leave(f) // it may still be on its way to the disk
 	})
 	return a
+}
+
+// turn has fetch run once there is place for it.
+func (r *pieceReader) turn(fetch func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.flying == atOncePieces {
+		r.queue = append(r.queue, fetch)
+		return
+	}
+	r.flying++
+	r.running.Go(fetch)
+}
+
+// landed has the next one take the place of what has come.
+func (r *pieceReader) landed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.queue) == 0 {
+		r.flying--
+		return
+	}
+	r.running.Go(r.queue[0])
+	r.queue = r.queue[1:]
 }
 
 // next gets the block at the reader's place under way, with those after it.
@@ -235,19 +265,14 @@ func (r *pieceReader) close(from int64) {
 		r.s.people.Add(-1)
 	}
 	// What has come and was not sent stays all the same.
-	for i, a := range r.coming {
-		select {
-		case <-a.done:
-			if a.err == nil {
-				r.came = append(r.came, i)
-			}
-		default:
-		}
-	}
+	r.came = append(r.came, r.arrived()...)
 	defer r.cancel()
 	if len(r.coming) > 0 {
 		r.cancel()
 	}
+	r.mu.Lock()
+	r.queue = nil // nothing is begun any more
+	r.mu.Unlock()
 	r.running.Wait()
 	if r.keep == nil {
 		return
@@ -259,13 +284,23 @@ func (r *pieceReader) close(from int64) {
 		for i := r.at(from); i < len(r.ends) && r.ends[i]-int64(r.it.Pieces[i].Length) < r.pos; i++ {
 			r.came = append(r.came, i)
 		}
-		for i, a := range r.coming {
-			if a.err == nil {
-				r.came = append(r.came, i)
-			}
-		}
+		r.came = append(r.came, r.arrived()...)
 	}
 	r.note()
+}
+
+// arrived are the blocks that have come and were not sent.
+func (r *pieceReader) arrived() (list []int) {
+	for i, a := range r.coming {
+		select {
+		case <-a.done:
+			if a.err == nil {
+				list = append(list, i)
+			}
+		default:
+		}
+	}
+	return list
 }
 
 func flush(w io.Writer) {

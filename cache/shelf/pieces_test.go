@@ -362,3 +362,53 @@ func TestASlowBlockComesInTheEnd(t *testing.T) {
 		t.Errorf("it was fetched %d times", n)
 	}
 }
+
+// The line is never idle for one block that is slow to come: what came before it
+// makes place for the next, up to a bound.
+func TestABlockThatIsSlowKeepsNoneBack(t *testing.T) {
+	w := newWorld(t)
+	data := noise(12*200_000, 43)
+	it := w.publishCut("a", data, slices.Repeat([]int{200_000}, 12)...)
+	w.upsert(it)
+	gate := make(chan struct{})
+	w.region.set(func() { w.slow, w.held = gate, block.Sum(data[:200_000]) })
+	var got reply
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		got = w.get(it.Path())
+	}()
+	ahead := func() (n int) {
+		w.region.set(func() { n = len(w.given) })
+		return n
+	}
+	w.until(func() bool { return ahead() == shelf.AheadPieces }, "those behind it do not come")
+	close(gate)
+	<-done
+	if got.status != 200 || !bytes.Equal(got.body, data) {
+		t.Errorf("%d with %d bytes, %v", got.status, len(got.body), got.err)
+	}
+	if w.most() != 1 {
+		t.Errorf("one of them was fetched %d times", w.most())
+	}
+}
+
+func TestFewBlocksAreFetchedAtOnce(t *testing.T) {
+	w := newWorld(t)
+	data := noise(12*200_000, 44)
+	it := w.publishCut("a", data, slices.Repeat([]int{200_000}, 12)...)
+	w.upsert(it)
+	gate := make(chan struct{})
+	w.region.set(func() { w.slow = gate })
+	done := make(chan reply)
+	go func() { done <- w.get(it.Path()) }()
+	for range 12 { // as long as one waits for its turn, none leaves
+		gate <- struct{}{}
+	}
+	if got := <-done; got.status != 200 || !bytes.Equal(got.body, data) {
+		t.Errorf("%d with %d bytes, %v", got.status, len(got.body), got.err)
+	}
+	if w.busiest > shelf.AtOncePieces {
+		t.Errorf("%d at once", w.busiest)
+	}
+}

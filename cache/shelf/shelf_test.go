@@ -43,6 +43,9 @@ type region struct {
 	lies   bool   // the first attempt gives something else
 	down   bool
 	slow   chan struct{} // if not nil, each block waits for it
+	held   block.Digest  // if not zero, only this one waits
+	// busy is how many are being fetched, and busiest how many were at most.
+	busy, busiest int
 }
 
 func (r *region) Block(ctx context.Context, req shelf.Request) (shelf.Given, error) {
@@ -53,7 +56,13 @@ func (r *region) Block(ctx context.Context, req shelf.Request) (shelf.Given, err
 func (r *region) give(ctx context.Context, req shelf.Request) ([]byte, error) {
 	r.mu.Lock()
 	slow := r.slow
+	if r.held != (block.Digest{}) && r.held != req.Digest {
+		slow = nil
+	}
+	r.busy++
+	r.busiest = max(r.busiest, r.busy)
 	r.mu.Unlock()
+	defer r.set(func() { r.busy-- })
 	if req.Slow != nil {
 		if err := req.Slow(ctx, req.Length); err != nil {
 			return nil, err
@@ -66,6 +75,11 @@ func (r *region) give(ctx context.Context, req shelf.Request) ([]byte, error) {
 			return nil, ctx.Err()
 		}
 	}
+	return r.at(req)
+}
+
+// at is what it has of what is asked for.
+func (r *region) at(req shelf.Request) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d, attempt := req.Digest, req.Attempt

@@ -1,0 +1,7 @@
+package shelf
+
+// What tests count with.
+const (
+	AtOncePieces = atOncePieces
+	AheadPieces  = aheadPieces
+)
