@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"preau/images/hosttest"
 )
 
 // imageFolder keeps what the image's tests build; one folder, made anew by each
@@ -87,10 +89,7 @@ func versionOf(t *testing.T, version, source string) string {
 	ring, key := signer(t, "update")
 	// What was installed for one is taken for the next: the versions differ in what
 	// is ours.
-	args := []string{"run", "./images/pack", "image", "-version", "v" + version, "-out", dir, "-key", key, "-kept"}
-	if m := os.Getenv("PREAU_TEST_MIRROR"); m != "" {
-		args = append(args, "-mirror", m)
-	}
+	args := []string{"run", "./images/pack", "image", "-version", "v" + version, "-out", dir, "-key", key, "-kept", "-mirror", hosttest.Mirror(t)}
 	began := time.Now()
 	t.Log(do(t, source, []string{epoch, "GNUPGHOME=" + ring}, "go", args...))
 	t.Logf("the image was made in %v", time.Since(began).Round(time.Second))

@@ -60,7 +60,7 @@ type updateFlags struct {
 }
 
 // with makes a run and has do use it.
-func (c updateFlags) with(_ context.Context, to streams, hours []string, do func(*updating.Updater) (updating.Told, error)) error {
+func (c updateFlags) with(to streams, hours []string, do func(*updating.Updater) (updating.Told, error)) error {
 	log, err := obs.NewLogger(to.err, obs.DefaultLog())
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (c updateRunCmd) Run(ctx context.Context, to streams) error {
 	if _, err := updating.ParseHours(c.Hours); err != nil {
 		return usage("--hours: %w", err)
 	}
-	return c.with(ctx, to, c.Hours, func(u *updating.Updater) (updating.Told, error) { return u.Run(ctx, updating.Options{}) })
+	return c.with(to, c.Hours, func(u *updating.Updater) (updating.Told, error) { return u.Run(ctx, updating.Options{}) })
 }
 
 type updateNowCmd struct {
@@ -101,7 +101,7 @@ type updateNowCmd struct {
 }
 
 func (c updateNowCmd) Run(ctx context.Context, to streams) error {
-	return c.with(ctx, to, nil, func(u *updating.Updater) (updating.Told, error) {
+	return c.with(to, nil, func(u *updating.Updater) (updating.Told, error) {
 		return u.Run(ctx, updating.Options{AnyTime: true, Again: c.Again})
 	})
 }
@@ -113,7 +113,7 @@ func (updateBackCmd) Help() string {
 }
 
 func (c updateBackCmd) Run(ctx context.Context, to streams) error {
-	return c.with(ctx, to, nil, func(u *updating.Updater) (updating.Told, error) { return u.Back(ctx) })
+	return c.with(to, nil, func(u *updating.Updater) (updating.Told, error) { return u.Back(ctx) })
 }
 
 type updateStatusCmd struct {

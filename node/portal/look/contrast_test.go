@@ -1,14 +1,11 @@
 package look
 
 import (
-	"math"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
-)
 
-var colours = regexp.MustCompile(`--([a-z]+):#([0-9a-f]{6})\b`)
+	"preau/node/webtest"
+)
 
 // Words can be read on both kinds of screen: 4.5 is what WCAG 2.2 asks for
 // (1.4.3), and 3 for what is no words (1.4.11). Class rooms have sun: the main
@@ -26,10 +23,7 @@ func TestContrast(t *testing.T) {
 	light, _, _ := strings.Cut(style, "@media")
 	dark, _, _ := strings.Cut(rest, "}}")
 	for name, part := range map[string]string{"light": light, "dark": dark} {
-		of := map[string]float64{}
-		for _, m := range colours.FindAllStringSubmatch(part, -1) {
-			of[m[1]] = luminance(t, m[2])
-		}
+		of := webtest.ColoursOf(t, part)
 		for _, tt := range []struct {
 			ink, paper string
 			least      float64
@@ -41,37 +35,10 @@ func TestContrast(t *testing.T) {
 			{"good", "card", 4.5}, {"good", "paper", 4.5}, {"good", "tint", 4.5}, {"info", "card", 4.5}, {"info", "tint", 4.5}, {"bad", "paper", 4.5},
 			{"red", "redbg", 3}, {"purple", "purplebg", 3}, {"ochre", "ochrebg", 3}, {"blue", "bluebg", 3}, {"green", "greenbg", 3}, {"teal", "tealbg", 3}, {"grey", "greybg", 3},
 		} {
-			a, okA := of[tt.ink]
-			b, okB := of[tt.paper]
-			if !okA || !okB {
-				t.Fatalf("%s: there is no %s or no %s", name, tt.ink, tt.paper)
-			}
-			if got := (max(a, b) + 0.05) / (min(a, b) + 0.05); got < tt.least {
-				t.Errorf("%s: %s on %s has a contrast of %.2f, want %.1f", name, tt.ink, tt.paper, got, tt.least)
-			}
+			t.Run(name+" "+tt.ink+" on "+tt.paper, func(t *testing.T) { of.Contrast(t, tt.ink, tt.paper, tt.least) })
 		}
 	}
 	if !strings.Contains(style, ":focus-visible{outline:3px solid var(--accent)") {
 		t.Error("what has the focus is not seen")
 	}
-}
-
-// luminance is the relative luminance of a colour, as WCAG defines it.
-func luminance(t *testing.T, hex string) float64 {
-	t.Helper()
-	rgb, err := strconv.ParseUint(hex, 16, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := 0.0
-	for i, share := range []float64{0.2126, 0.7152, 0.0722} {
-		v := float64(rgb>>(16-8*i)&0xff) / 255
-		if v <= 0.04045 {
-			v /= 12.92
-		} else {
-			v = math.Pow((v+0.055)/1.055, 2.4)
-		}
-		sum += share * v
-	}
-	return sum
 }
