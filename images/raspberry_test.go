@@ -44,6 +44,10 @@ func TestABoardsScriptsSpeakOfTheSameFiles(t *testing.T) {
 			}
 		}
 	}
+	// After what writes the update, not when it begins.
+	if unit := settings(t, "raspberry/extra/usr/lib/systemd/system/systemd-sysupdate.service.d/raspberry.conf"); unit["Type"] != "oneshot" || unit["ExecStartPost"] != "/usr/lib/preau/trial" {
+		t.Errorf("a version is put on trial by %v", unit)
+	}
 	kernel := settings(t, "raspberry/extra/usr/lib/sysupdate.d/80-kernel.transfer")
 	initrd := settings(t, "raspberry/extra/usr/lib/sysupdate.d/70-initrd.transfer")
 	for _, name := range []string{kernel["MatchPattern"], initrd["MatchPattern"]} {
