@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"preau/node/webtest"
+	"preau/cache/page/pagetest"
 )
 
 // Words can be read on both kinds of screen: WCAG 2.2 asks for a contrast of
@@ -21,7 +21,7 @@ func TestContrast(t *testing.T) {
 	dark, _, _ = strings.Cut(dark, "}}")
 	for name, part := range map[string]string{"light": light, "dark": dark} {
 		t.Run(name, func(t *testing.T) {
-			of := webtest.ColoursOf(t, part)
+			of := pagetest.ColoursOf(t, part)
 			for ink, least := range map[string]float64{"ink": 7, "soft": 5.5, "accent": 5.5} {
 				of.Contrast(t, ink, "paper", least)
 			}

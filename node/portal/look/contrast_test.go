@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"preau/node/webtest"
+	"preau/cache/page/pagetest"
 )
 
 // Words can be read on both kinds of screen: 4.5 is what WCAG 2.2 asks for
@@ -23,7 +23,7 @@ func TestContrast(t *testing.T) {
 	light, _, _ := strings.Cut(style, "@media")
 	dark, _, _ := strings.Cut(rest, "}}")
 	for name, part := range map[string]string{"light": light, "dark": dark} {
-		of := webtest.ColoursOf(t, part)
+		of := pagetest.ColoursOf(t, part)
 		for _, tt := range []struct {
 			ink, paper string
 			least      float64

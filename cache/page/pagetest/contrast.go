@@ -1,4 +1,6 @@
-package webtest
+// Package pagetest looks at the colours of pages in tests: whether words can be
+// read. It knows no page, and draws nothing.
+package pagetest
 
 import (
 	"math"
