@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,6 +40,9 @@ func tpm(t *testing.T, dir, name string) []string {
 	return []string{"-chardev", "socket,id=tpm,path=" + socket, "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0"}
 }
 
+// returnCode is the code that a box shows that asks for its place back.
+var returnCode = regexp.MustCompile(`[A-Z2-7]{4}-[A-Z2-7]{4}-[A-Z2-7]{4}`)
+
 // locked is the disk's partition as the machine sees it.
 func (v *vm) locked(t *testing.T) string {
 	t.Helper()
@@ -47,8 +51,8 @@ func (v *vm) locked(t *testing.T) string {
 
 // TestADiskIsLockedToItsBoardAndTheBoxGoesOnWithout: the disk is encrypted to the
 // machine's TPM; under another the box starts all the same, deletes nothing, says
-// so in words, and takes a new invitation, with which it serves from memory; and
-// under the first one all is there again.
+// so in words, and tells its region, which takes it back from afar: it serves from
+// memory. Under the first one all is there again.
 func TestADiskIsLockedToItsBoardAndTheBoxGoesOnWithout(t *testing.T) {
 	need(t, "qemu-system-x86_64=qemu-system-x86", "mcopy=mtools", "swtpm=swtpm")
 	_, raw := applianceImage(t)
@@ -71,25 +75,30 @@ func TestADiskIsLockedToItsBoardAndTheBoxGoesOnWithout(t *testing.T) {
 	// Another main board.
 	began = time.Now()
 	v.start(t, append(ear(), tpm(t, dir, "other")...)...)
+	var code string
 	within(t, slowly, func() error {
-		code, body, err := v.get(t.Context(), "/", "fr")
-		if err == nil && (code != http.StatusServiceUnavailable || !strings.Contains(body, "Cette boîte attend sa clé USB") || !strings.Contains(body, "verrouillé par une autre carte mère : elle tourne sans lui, et n’a rien effacé")) {
-			return fmt.Errorf("%d %s", code, body)
+		status, body, err := v.get(t.Context(), "/", "fr")
+		code = returnCode.FindString(body)
+		if err == nil && (status != http.StatusServiceUnavailable || code == "" || !strings.Contains(body, "Cette boîte demande à reprendre sa place") || !strings.Contains(body, "verrouillé par une autre carte mère : elle tourne sans lui, et n’a rien effacé")) {
+			return fmt.Errorf("%d %s", status, body)
 		}
 		return err
 	})
-	t.Logf("with another TPM, to a page that says so: %v", time.Since(began).Round(time.Second))
+	t.Logf("with another TPM, to a page that says so and a region that has been told: %v", time.Since(began).Round(time.Second))
 	status := v.inner(t, 3*time.Minute, `bash -c 'exec 3<>/dev/tcp/127.0.0.1/9190; printf "GET /status HTTP/1.0\r\nHost: localhost\r\n\r\n" >&3; cat <&3'`)
-	if !strings.Contains(status, `"degraded":"tpm"`) {
+	if !strings.Contains(status, `"degraded":"tpm"`) || !strings.Contains(status, `"code":"`+code+`"`) {
 		t.Errorf("the box's status says %s", status)
 	}
 	if units := v.inner(t, 3*time.Minute, "systemctl list-units --all --no-legend emergency.target rescue.target 'getty@*' 'serial-getty@*' debug-shell.service | grep -w active || true; findmnt -n -o FSTYPE /var"); strings.TrimSpace(units) != "tmpfs" {
 		t.Errorf("it is in another way of running than from memory: %s", units)
 	}
-	plugged := time.Now()
-	v.plug(t, stickWith(t, dir, "token = \""+r.token(t)+"\"\nname = \"library-1-new\"\n"))
+	if list := r.must(t, "boxes"); !strings.Contains(list, code) {
+		t.Errorf("the region's operators see:\n%s", list)
+	}
+	agreed := time.Now()
+	r.must(t, "readmit", "library-1", "--code", code)
 	v.serves(t, slowly, sum)
-	t.Logf("from a new invitation on a stick to serving from memory: %v", time.Since(plugged).Round(time.Second))
+	t.Logf("from the operator's word to serving from memory: %v", time.Since(agreed).Round(time.Second))
 	within(t, slowly, func() error {
 		out, _ := v.sh(3*time.Minute, "preau status --box http://127.0.0.1:9190") // it says that not all is well
 		if !strings.Contains(out, "locked by another main board's TPM") || !strings.Contains(out, "is followed") {

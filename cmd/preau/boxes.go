@@ -11,7 +11,7 @@ import (
 )
 
 type boxesCmd struct {
-	State      []string `placeholder:"STATE" enum:"connected,behind,away,lapsed,revoked" help:"Only those that are connected, behind, away, lapsed or revoked."`
+	State      []string `placeholder:"STATE" enum:"connected,behind,away,asking,lapsed,revoked" help:"Only those that are connected, behind, away, asking, lapsed or revoked."`
 	School     []string `placeholder:"CODE" help:"Only those of these schools."`
 	Consistent bool     `help:"Include all that was committed when you ask."`
 
@@ -19,7 +19,7 @@ type boxesCmd struct {
 }
 
 func (boxesCmd) Help() string {
-	return `connected: it follows and has all; behind: it follows and has not all yet; away: it is not connected; lapsed: it was away for longer than its certificate lasts; revoked: it was shut out.
+	return `connected: it follows and has all; behind: it follows and has not all yet; away: it is not connected; asking: its disk does not open, and it asks for its place back (preau readmit --help); lapsed: it was away for longer than its certificate lasts; revoked: it was shut out.
 
     preau boxes
     preau boxes --state away,lapsed
@@ -45,7 +45,9 @@ func (c boxesCmd) filter(all []control.Box) []control.Box {
 	found := []control.Box{}
 	for _, b := range all {
 		school := len(c.School) == 0 || slices.ContainsFunc(c.School, func(s string) bool { return strings.EqualFold(s, b.School) })
-		if school && (len(c.State) == 0 || slices.Contains(c.State, b.State)) {
+		// One that has just been started again may still count as connected.
+		state := len(c.State) == 0 || slices.Contains(c.State, b.State) || len(b.Returns) > 0 && slices.Contains(c.State, "asking")
+		if school && state {
 			found = append(found, b)
 		}
 	}
@@ -70,7 +72,7 @@ func boxesText(found []control.Box, known int, index uint64, now time.Time) stri
 		}
 		rows = append(rows, []string{b.Name, b.School, b.State, server, count(b.Index), seen, when(b.Enrolled, now), b.Version})
 	}
-	return table(rows) + reportsText(found, now) +
+	return table(rows) + reportsText(found, now) + returnsText(found, now) +
 		fmt.Sprintf("\n%s of %s, as of index %s\n", count(len(found)), some(known, "box", "boxes"), count(index))
 }
 
@@ -87,4 +89,39 @@ func reportsText(boxes []control.Box, now time.Time) string {
 		text.WriteByte('\n')
 	}
 	return text.String()
+}
+
+// returnsText tells who asks for a place back, and what there is to do.
+func returnsText(boxes []control.Box, now time.Time) string {
+	var text strings.Builder
+	for _, b := range boxes {
+		for _, r := range b.Returns {
+			fmt.Fprintf(&text, "\n  ! %s asks for its place back (%s, for %s) with the code %s: have somebody read out what the box shows, and if it is the same, preau readmit %s --code CODE",
+				b.Name, returnWhy(r.Why), span(now.Sub(r.Since)), r.Code, b.Name)
+		}
+		switch {
+		case len(b.Returns) > 0 && b.Connected:
+			fmt.Fprintf(&text, "\n  ! %s is connected: unless it has just been started again, somebody else asks in its name", b.Name)
+		case len(b.Returns) > 1:
+			fmt.Fprintf(&text, "\n  ! %d ask in the name of %s, and one of them can be it", len(b.Returns), b.Name)
+		}
+	}
+	if text.Len() > 0 {
+		text.WriteByte('\n')
+	}
+	return text.String()
+}
+
+func returnWhy(why string) string {
+	switch why {
+	case "tpm":
+		return "its disk is locked by another TPM"
+	case "disk":
+		return "its disk can't be read"
+	case "empty":
+		return "its disk is empty"
+	case "":
+		return "its disk does not open"
+	}
+	return oneLine(why)
 }

@@ -44,7 +44,7 @@ type cli struct {
 	Unpin     unpinCmd     `cmd:"" group:"What operators ask of a region:" help:"Take a pin off."`
 	Purge     purgeCmd     `cmd:"" group:"What operators ask of a region:" help:"Have all boxes forget a page, a part of a site, or a file."`
 	Revoke    revokeCmd    `cmd:"" group:"What operators ask of a region:" help:"Shut out a box that was stolen or retired, a server or an operator."`
-	Readmit   readmitCmd   `cmd:"" group:"What operators ask of a region:" help:"Take a revocation back."`
+	Readmit   readmitCmd   `cmd:"" group:"What operators ask of a region:" help:"Take a revocation back, or a box whose disk does not open."`
 }
 
 // Help is what preau --help says before the list of commands.

@@ -81,6 +81,9 @@ func remarks(s control.Status) []string {
 	case s.Voters > 1 && s.Voters%2 == 0:
 		out = append(out, fmt.Sprintf("%d voters survive no more losses than %d would: add a server, or remove one", s.Voters, s.Voters-1))
 	}
+	if s.Boxes.Asking > 0 {
+		out = append(out, some(s.Boxes.Asking, "box can't open its disk and asks for its place back", "boxes can't open their disks and ask for their places back")+": preau boxes --state asking")
+	}
 	if s.Boxes.Lapsed > 0 {
 		out = append(out, some(s.Boxes.Lapsed, "box has", "boxes have")+" been away for longer than a certificate lasts: preau boxes --state lapsed")
 	}

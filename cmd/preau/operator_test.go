@@ -154,6 +154,17 @@ func TestCommandsSendWhatWasSaid(t *testing.T) {
 	}
 	r.On("DELETE /v1/revocations/operator/eve", answer(done))
 	do(t, "readmit", "eve", "--role", "operator").want(t, exitOK, "operator eve may connect again")
+	var back control.ReturnRequest
+	r.On("POST /v1/returns", heard(&back, control.Returned{Box: "lib-1", Name: "lib-1-k7qd", School: "0690001A", Index: 1234}))
+	do(t, "readmit", "lib-1", "--code", "ABCD-EFGH-JKLM").want(t, exitOK, "box lib-1 of school 0690001A may come back as lib-1-k7qd", "(index 1,234)", "lib-1 stays the name of what is on its disk")
+	if back != (control.ReturnRequest{Box: "lib-1", Code: "ABCD-EFGH-JKLM"}) {
+		t.Errorf("took back %+v", back)
+	}
+	do(t, "readmit", "s1", "--role", "server", "--code", "ABCD-EFGH-JKLM").want(t, exitUsage, "--code is that of a box")
+	r.On("POST /v1/returns", refuse(409, "code", "it has another code"))
+	do(t, "readmit", "lib-1", "--code", "ABCD-EFGH-JKLM").want(t, exitRefused, "it has another code")
+	r.On("POST /v1/returns", refuse(404, control.CodeUnexpected, "the server answers 404 Not Found"))
+	do(t, "readmit", "lib-1", "--code", "ABCD-EFGH-JKLM").want(t, exitRefused, "of an older version", "--region HOST:PORT")
 	r.On("POST /v1/leader/s2", answer(done))
 	do(t, "region", "lead", "s2").want(t, exitOK, "s2 leads")
 

@@ -21,6 +21,7 @@ type provisionCmd struct {
 	Media   []string        `required:"" placeholder:"PATTERN" help:"Where to look for the file, such as /run/preau/sticks/*/preau.toml; the first that is there counts."`
 	Network string          `placeholder:"FILE" help:"Where to write the box's address for systemd-networkd, if the file has one."`
 	Without string          `placeholder:"FILE" help:"A file that says why the box runs without its disk, if it does: tpm or disk."`
+	Note    string          `placeholder:"FILE" help:"A file on the boot partition, in which the box writes who it is, without any secret: if its disk does not open one day, it asks its region for its place back."`
 	Console string          `placeholder:"FILE" help:"The box's screen (default: standard output)."`
 	Listen  string          `default:":80" placeholder:"ADDR" help:"Where people see what the box waits for."`
 	Admin   string          `default:"127.0.0.1:9190" placeholder:"ADDR" help:"Where operators look meanwhile."`
@@ -38,7 +39,9 @@ func (provisionCmd) Help() string {
     gateway = "10.20.30.1"
     dns = ["10.20.30.1"]
 
-The token is wiped from the file once it was used.`
+The token is wiped from the file once it was used.
+
+A box whose disk does not open (another main board, a dead disk) runs from memory. If it has left a note of who it is, it tells its region and shows a code; an operator who has compared that takes it back from afar: preau boxes, then preau readmit NAME --code CODE.`
 }
 
 // Run returns once the box is enrolled.
@@ -52,7 +55,7 @@ func (c provisionCmd) Run(ctx context.Context, to streams) error {
 		return err
 	}
 	parts := provision.Parts{
-		Enrol: control.Enrol, Addresses: ownAddresses, QR: qrCode, Console: to.out,
+		Enrol: control.Enrol, Place: control.PlaceOf, AskBack: control.AskBack, Addresses: ownAddresses, QR: qrCode, Console: to.out,
 		Look: c.Look.Std(), Patience: time.Minute, Again: lifecycle.Backoff{Min: 3 * time.Second, Max: time.Minute},
 	}
 	if c.Console != "" {
@@ -66,7 +69,7 @@ func (c provisionCmd) Run(ctx context.Context, to streams) error {
 		}
 	}
 	p, err := provision.New(provision.Config{
-		Data: c.Data, State: c.State, Media: c.Media, Network: c.Network, Degraded: c.Without, Listen: c.Listen, Admin: c.Admin, Name: name,
+		Data: c.Data, State: c.State, Media: c.Media, Network: c.Network, Degraded: c.Without, Note: c.Note, Listen: c.Listen, Admin: c.Admin, Name: name,
 	}, parts, log)
 	if err != nil {
 		return usageError{err}

@@ -7,8 +7,9 @@ import (
 )
 
 type readmitCmd struct {
-	Name string `arg:"" help:"Its name, as preau list revocations shows it."`
+	Name string `arg:"" help:"Its name, as preau list revocations or preau boxes shows it."`
 	Role string `enum:"box,server,operator" default:"box" help:"What it is: box, server or operator."`
+	Code string `placeholder:"CODE" help:"Take back a box whose disk does not open, and that shows this code."`
 
 	operatorFlags
 }
@@ -16,10 +17,18 @@ type readmitCmd struct {
 func (readmitCmd) Help() string {
 	return `With the identity that it has it is in again, unless that has run out meanwhile.
 
-    preau readmit library-2` + operatorHelp
+    preau readmit library-2
+
+A box whose disk does not open (its main board or its TPM is another one, or the disk is dead) runs from memory. It asks for its place back, and shows a code on its screen and on its page. Have somebody at the school read it out: whoever has had the box in hand can ask in its name, but with another code. With the right one the box enrols by itself within a minute or two, in the same school, under a name beside the old one; what is on its disk stays good for the day it opens.
+
+    preau boxes --state asking
+    preau readmit library-2 --code ABCD-EFGH-JKLM` + operatorHelp
 }
 
 func (c readmitCmd) Run(ctx context.Context, to streams) error {
+	if c.Code != "" {
+		return c.takeBack(ctx, to)
+	}
 	return c.with(ctx, to, usual, func(ctx context.Context, ask *control.Client) error {
 		done, err := ask.Readmit(ctx, c.Role, c.Name)
 		if err != nil {
@@ -29,5 +38,23 @@ func (c readmitCmd) Run(ctx context.Context, to streams) error {
 			return to.json(done)
 		}
 		return to.printf("The %s %s may connect again (index %s).\n", c.Role, c.Name, count(done.Index))
+	})
+}
+
+// takeBack takes back a box that asks for it.
+func (c readmitCmd) takeBack(ctx context.Context, to streams) error {
+	if c.Role != "box" {
+		return usage("--code is that of a box: a %s is enrolled with a token (preau region token)", c.Role)
+	}
+	return c.with(ctx, to, usual, func(ctx context.Context, ask *control.Client) error {
+		back, err := ask.TakeBack(ctx, control.ReturnRequest{Box: c.Name, Code: c.Code})
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return to.json(back)
+		}
+		return to.printf("The box %s of school %s may come back as %s until %s (index %s): it does so by itself within a minute or two. %s stays the name of what is on its disk, and of who asks again after the next start.\n",
+			back.Box, back.School, back.Name, back.Expires.Local().Format("2 January 2006, 15:04"), count(back.Index), back.Box)
 	})
 }

@@ -109,6 +109,14 @@ func TestRenderedTexts(t *testing.T) {
 			"collection": "maths", "title": strings.Repeat("long ", 20), "filename": "g.pdf", "length": float64(5), "audience": []any{"0690001A", "0690002B"}, "expires": "2026-10-01T00:00:00Z"}},
 	}
 	purges := []control.Record{{Kind: "purge", ID: "purge-1", Index: 20, At: renderedAt, Value: map[string]any{"scope": float64(2), "site": "library", "by": "operator/ann"}}}
+	ask := control.Return{Code: "ABCD-EFGH-JKLM", Name: "lib-2-k7qd", Why: "tpm", Since: renderedAt.Add(-5 * time.Minute), Seen: renderedAt}
+	asking := []control.Box{
+		{Name: "lib-1", School: "0690001A", State: "connected", Connected: true, Server: "s1", Index: 12345, Enrolled: renderedAt.Add(-90 * 24 * time.Hour), Returns: []control.Return{ask}},
+		{Name: "lib-2", School: "0690001A", State: "asking", Index: 900, Seen: renderedAt.Add(-time.Hour), Enrolled: renderedAt.Add(-91 * 24 * time.Hour), Returns: []control.Return{ask}},
+		{Name: "gym", School: "0690002B", State: "asking", Enrolled: renderedAt.Add(-time.Hour), Returns: []control.Return{
+			{Code: "ABCD-EFGH-JKLM", Why: "disk", Since: renderedAt.Add(-time.Minute)}, {Code: "MLKJ-HGFE-DCBA", Why: "empty", Since: renderedAt.Add(-time.Second)},
+		}},
+	}
 	golden(t, "status", statusText(healthyRegion()))
 	golden(t, "status-degraded", statusText(degradedRegion()))
 	golden(t, "status-centre", statusText(followingRegion()))
@@ -117,7 +125,11 @@ func TestRenderedTexts(t *testing.T) {
 	early.Centre = control.Centre{Follows: true, Address: "central.example:4433", Server: "s1"}
 	early.Waiting = control.Waiting{Count: 1, Bytes: 5, Oldest: renderedAt.Add(time.Second)}
 	golden(t, "status-centre-early", statusText(early))
+	locked := healthyRegion()
+	locked.Boxes.Asking = 1
+	golden(t, "status-asking", statusText(locked))
 	golden(t, "boxes", boxesText(boxes, 3, 12345, renderedAt))
+	golden(t, "boxes-asking", boxesText(asking, 3, 12345, renderedAt))
 	golden(t, "policy", policyTable(policies))
 	golden(t, "list-resources", listText("resources", resources, 99, renderedAt))
 	golden(t, "list-purges", listText("purges", purges, 99, renderedAt))
@@ -167,12 +179,13 @@ func TestACentreThatIsAwayIsAProblem(t *testing.T) {
 }
 
 func TestBoxesAreChosen(t *testing.T) {
-	all := []control.Box{{Name: "a", School: "0690001A", State: "away"}, {Name: "b", School: "0690001A", State: "lapsed"}, {Name: "c", School: "0690002B", State: "away"}}
+	all := []control.Box{{Name: "a", School: "0690001A", State: "away"}, {Name: "b", School: "0690001A", State: "lapsed"}, {Name: "c", School: "0690002B", State: "away"},
+		{Name: "d", School: "0690002B", State: "connected", Returns: []control.Return{{Code: "ABCD-EFGH-JKLM"}}}, {Name: "e", School: "0690002B", State: "asking"}}
 	for _, tt := range []struct {
 		state, school []string
 		want          string
 	}{
-		{nil, nil, "abc"}, {[]string{"away"}, nil, "ac"}, {nil, []string{"0690001a"}, "ab"}, {[]string{"lapsed"}, []string{"0690002B"}, ""},
+		{nil, nil, "abcde"}, {[]string{"away"}, nil, "ac"}, {[]string{"asking"}, nil, "de"}, {nil, []string{"0690001a"}, "ab"}, {[]string{"lapsed"}, []string{"0690002B"}, ""},
 	} {
 		got := ""
 		for _, b := range (boxesCmd{State: tt.state, School: tt.school}).filter(all) {

@@ -126,6 +126,9 @@ func tallyText(t control.Tally) string {
 		text += fmt.Sprintf(" (%s behind)", count(t.Behind))
 	}
 	text += fmt.Sprintf(", %s away", count(t.Away))
+	if t.Asking > 0 {
+		text += fmt.Sprintf(" (%s asking)", count(t.Asking))
+	}
 	if t.Lapsed > 0 {
 		text += fmt.Sprintf(" (%s lapsed)", count(t.Lapsed))
 	}

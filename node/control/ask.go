@@ -140,5 +140,5 @@ func refusalOf(resp *http.Response, body []byte) error {
 	default:
 		return &Error{Status: resp.StatusCode, Code: CodeCertificate, Detail: "the region refuses this identity (" + code + "): enrol again with a new token"}
 	}
-	return &Error{Status: resp.StatusCode, Code: "unexpected", Detail: "the server answers " + resp.Status}
+	return &Error{Status: resp.StatusCode, Code: CodeUnexpected, Detail: "the server answers " + resp.Status}
 }

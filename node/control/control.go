@@ -61,6 +61,8 @@ type Tally struct {
 	// Reported are those of which others of their school say that they sent wrong
 	// bytes; see Box.Reports.
 	Reported int `json:"reported,omitzero"`
+	// Asking are those that are away and ask for their place back; see Box.Returns.
+	Asking int `json:"asking,omitzero"`
 }
 
 // Box is one box.
@@ -73,10 +75,14 @@ type Box struct {
 	Seen      time.Time `json:"seen,omitzero"`
 	Enrolled  time.Time `json:"enrolled"`
 	Version   string    `json:"version,omitempty"`
-	State     string    `json:"state"` // connected, behind, away, lapsed, revoked
+	State     string    `json:"state"` // connected, behind, away, asking, lapsed, revoked
 	// Reports tell which boxes of its school got wrong bytes from it lately. It
 	// needs a look at its disk and its memory, or to be revoked.
 	Reports []Report `json:"reports,omitempty"`
+	// Returns tell who asks in its name, as its disk does not open, and wants its
+	// place back. There can be several, of whom one at most is the box: the one
+	// that shows the same code.
+	Returns []Return `json:"returns,omitempty"`
 }
 
 // TokenRequest asks for an invitation.

@@ -32,6 +32,7 @@ const (
 	CodeInternal    = "internal"       // a server's own failure
 	CodeFewCopies   = "too_few_copies" // too few servers could keep a file
 	CodeNotFound    = "not_found"
+	CodeUnexpected  = "unexpected"  // no answer of a server that knows the question
 	CodeUnavailable = "unavailable" // the region could not decide on an enrolment
 	CodeToken       = "token"       // a text that is no token
 	CodeCertificate = "certificate" // the region does not take ours

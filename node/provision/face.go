@@ -23,6 +23,14 @@ const (
 	Done      Step = "done"
 )
 
+// The steps of a box whose disk does not open, and that has been somebody.
+const (
+	Returning Step = "returning" // the region is told, and an operator must agree
+	Untold    Step = "untold"    // no server of the region could be told yet
+	Outdated  Step = "outdated"  // no server of the region can take a box back
+	Rejected  Step = "rejected"  // the region takes this one not back
+)
+
 // State is what people and programs are told.
 type State struct {
 	Step     Step     `json:"step"`
@@ -31,12 +39,22 @@ type State struct {
 	Box      string   `json:"box"`
 	Address  string   `json:"address,omitempty"` // of the page
 	Degraded string   `json:"degraded,omitempty"`
+	// Code is for the school and an operator of the region to compare.
+	Code string `json:"code,omitempty"`
+	// Used: there is a file, and its token was used.
+	Used bool `json:"used,omitempty"`
 }
 
 // tell brings the page and the screen up to date.
 func (p *Provision) tell(f found, s State) {
-	if len(f.problems) > 0 && s.Step == Waiting {
-		s = State{Step: Mistake, Problems: f.problems}
+	switch s.Step {
+	case Waiting, Returning, Untold, Outdated, Rejected:
+		// Somebody stands there with a stick: that goes first.
+		if len(f.problems) > 0 {
+			s = State{Step: Mistake, Problems: f.problems, Code: s.Code}
+		}
+		s.Used = f.used && s.Step == Waiting
+	default:
 	}
 	s.File, s.Box, s.Degraded = f.path, p.name(), p.degraded()
 	if all := p.parts.Addresses(); len(all) > 0 {
@@ -110,6 +128,15 @@ func (p *Provision) pageHandler() http.Handler {
 	})
 }
 
+// problem is the state in a line, for operators.
+func (s State) problem() string {
+	parts := append([]string{notice(s, page.English).Title}, s.Problems...)
+	if s.Code != "" {
+		parts = append(parts, "its code is "+s.Code)
+	}
+	return strings.Join(parts, ": ")
+}
+
 // statusHandler says the same to programs, in the form in which a box does.
 func (p *Provision) statusHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -120,6 +147,6 @@ func (p *Provision) statusHandler() http.Handler {
 			Version   string `json:"version"`
 			Problem   string `json:"problem"`
 			Provision State  `json:"provision"`
-		}{obs.ReadBuild().Version, strings.Join(append([]string{notice(s, page.English).Title}, s.Problems...), ": "), s})
+		}{obs.ReadBuild().Version, s.problem(), s})
 	})
 }

@@ -22,6 +22,7 @@ type found struct {
 	path     string   // of the file, if there is one
 	problems []string // why it can't be used
 	fresh    bool     // its settings were taken
+	used     bool     // there is nothing but a file whose token was used
 }
 
 // paths are the files that are there, in the order in which they count.
@@ -45,10 +46,17 @@ func (p *Provision) look() found {
 		s, err := readFile(path)
 		if err == nil && s.Token == "" {
 			p.lookAtNetwork(s.Network)
+			if s.used {
+				// We have wiped it ourselves: nobody has made a mistake.
+				if first.path == "" {
+					first = found{path: path, used: true}
+				}
+				continue
+			}
 			err = errors.New(filepath.Base(path) + ": " + noToken)
 		}
 		if err != nil {
-			if first.path == "" {
+			if len(first.problems) == 0 {
 				first = found{path: path, problems: lines(err)}
 			}
 			continue
@@ -56,7 +64,7 @@ func (p *Provision) look() found {
 		if s.same(p.kept.Settings) {
 			return found{path: path}
 		}
-		next := kept{Settings: s, From: path}
+		next := kept{Settings: s, From: path, Own: p.kept.Own}
 		if err := keep.Write(p.cfg.State, next); err != nil {
 			return found{path: path, problems: []string{fmt.Sprintf("what it says can't be kept on the box's disk: %v", err)}}
 		}

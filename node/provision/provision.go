@@ -8,6 +8,11 @@
 // may fail; the token is wiped from the file once the region has taken it. A
 // sound file takes the place of one that the region refuses.
 //
+// Once it is enrolled it leaves a note on the boot partition of who it is, without
+// any secret. A box whose disk does not open one day reads it, tells its region,
+// and shows a code; when an operator has compared that and taken the box back, it
+// enrols again under a name beside the old one. A stick does it too, and goes first.
+//
 // A box that is enrolled reads no stick: whoever plugs one in must not be able to
 // bring a school's box into a region of their own. The package mounts nothing and
 // serves no pupil; it is done when the box can start.
@@ -34,7 +39,7 @@ import (
 	"preau/node/obs"
 )
 
-// Config says where things are. All but Network and Degraded must be said.
+// Config says where things are. All but Network, Degraded and Note must be said.
 type Config struct {
 	Data    string   // the box's folder
 	State   string   // file that keeps what was read
@@ -43,15 +48,22 @@ type Config struct {
 	// Degraded is a file that is there when the box runs without its disk, and has
 	// the reason in a word: tpm or disk.
 	Degraded string
-	Listen   string // where the page for people is
-	Admin    string // where the face for operators is
-	Name     string // what the box is called if the file says nothing
+	// Note is a file on the boot partition for who the box is. Empty: none is left,
+	// and a box whose disk does not open waits for a stick.
+	Note   string
+	Listen string // where the page for people is
+	Admin  string // where the face for operators is
+	Name   string // what the box is called if the file says nothing
 }
 
 // Parts is what others do.
 type Parts struct {
 	// Enrol redeems a token, as control.Enrol.
 	Enrol func(context.Context, control.Enrolment) (control.Enrolled, error)
+	// Place reads who the box is, as control.PlaceOf; AskBack tells the region that
+	// it wants its place back, as control.AskBack. Both go with Config.Note.
+	Place   func(dir string) (control.Place, error)
+	AskBack func(context.Context, control.Comeback, string) (control.Told, error)
 	// Addresses are the machine's own, as people write them; none while there is no
 	// network.
 	Addresses func() []string
@@ -72,6 +84,8 @@ type kept struct {
 	Settings Settings
 	From     string           // the file's path
 	Enrolled control.Enrolled // once it is
+	Own      string           // the token with which it asks for its place back
+	Back     bool             // it has used that one
 }
 
 // maxState bounds what is read of Config.State.
@@ -85,6 +99,7 @@ type Provision struct {
 	claim *claim.Claim
 
 	kept  kept
+	back  *control.Comeback // if the box is nobody, and has been somebody
 	state atomic.Pointer[State]
 	shown string // what the screen shows
 }
@@ -94,6 +109,8 @@ func New(cfg Config, parts Parts, log *slog.Logger) (*Provision, error) {
 	switch {
 	case cfg.Data == "", cfg.State == "", len(cfg.Media) == 0, cfg.Name == "", cfg.Listen == "", cfg.Admin == "":
 		return nil, errors.New("provisioning: it needs a data folder, a file for its state, places to look, two addresses and a name")
+	case cfg.Note != "" && (parts.Place == nil || parts.AskBack == nil):
+		return nil, errors.New("provisioning: a note is of no use without what reads who the box is, and what asks the region")
 	case parts.Enrol == nil, parts.Addresses == nil, parts.QR == nil, parts.Console == nil, parts.Look <= 0, parts.Patience <= 0, parts.Again.Min <= 0:
 		return nil, errors.New("provisioning: a part is missing")
 	}
@@ -138,6 +155,7 @@ func (p *Provision) Run(ctx context.Context) error {
 	if err := p.open(); err != nil {
 		return err
 	}
+	p.remember()
 	// The group stops what serves the page when the last part, which waits for
 	// the region, has ended.
 	ctx, stop := context.WithCancel(ctx)
@@ -189,12 +207,12 @@ func (p *Provision) wait(ctx context.Context) error {
 		if found.fresh {
 			next, pause, answer = time.Time{}, p.parts.Again.Min, State{Step: Asking}
 		}
-		if p.kept.Settings.Token != "" && !time.Now().Before(next) {
+		if (p.kept.Settings.Token != "" || p.back != nil) && !time.Now().Before(next) {
 			if answer.Step == Waiting {
 				answer.Step = Asking
 			}
 			p.tell(found, answer)
-			done, err := p.enrol(ctx)
+			done, said, err := p.try(ctx)
 			switch {
 			case ctx.Err() != nil:
 				return nil //nolint:nilerr // it was told to stop
@@ -202,13 +220,10 @@ func (p *Provision) wait(ctx context.Context) error {
 				p.finish()
 				p.tell(found, State{Step: Done})
 				return nil
-			case control.Refused(err) || tokenUseless(err):
-				answer = State{Step: Refused, Problems: []string{err.Error()}}
-			default:
-				answer = State{Step: Unreached, Problems: []string{control.Why(err)}}
 			}
-			p.log.WarnContext(ctx, "the box is not enrolled yet", "err", err, "again_in", pause)
-			next, pause = time.Now().Add(pause), min(2*pause, max(p.parts.Again.Max, p.parts.Again.Min))
+			answer = said
+			p.log.WarnContext(ctx, "the box is not enrolled yet", "step", answer.Step, "err", err, "again_in", pause)
+			next, pause = time.Now().Add(jittered(pause)), min(2*pause, max(p.parts.Again.Max, p.parts.Again.Min))
 		}
 		p.tell(found, answer)
 		select {
@@ -219,54 +234,84 @@ func (p *Provision) wait(ctx context.Context) error {
 	}
 }
 
+// try asks the region once, and says what came of it. A stick goes first; one that
+// the region refuses takes no box its way back.
+func (p *Provision) try(ctx context.Context) (done bool, s State, err error) {
+	if p.kept.Settings.Token == "" {
+		return p.askBack(ctx)
+	}
+	p.mark(false)
+	q := control.Enrolment{Token: p.kept.Settings.Token, Name: p.name(), Servers: p.kept.Settings.Region}
+	switch done, err = p.enrol(ctx, q); {
+	case done:
+		return true, State{Step: Done}, nil
+	case !control.Refused(err) && !tokenUseless(err):
+		return false, State{Step: Unreached, Problems: []string{control.Why(err)}}, err
+	}
+	s = State{Step: Refused, Problems: []string{err.Error()}}
+	if p.back == nil || ctx.Err() != nil {
+		return false, s, err
+	}
+	done, back, asking := p.askBack(ctx)
+	s.Code = back.Code
+	return done, s, errors.Join(err, asking)
+}
+
 // tokenUseless reports a token that can't be read: no region was asked.
 func tokenUseless(err error) bool {
 	said, ok := errors.AsType[*control.Error](err)
 	return ok && said.Code == control.CodeToken
 }
 
-// enrol asks the region once.
-func (p *Provision) enrol(ctx context.Context) (bool, error) {
-	s := p.kept.Settings
+// enrol redeems a token.
+func (p *Provision) enrol(ctx context.Context, q control.Enrolment) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.parts.Patience)
 	defer cancel()
-	made, err := p.parts.Enrol(ctx, control.Enrolment{
-		Token: s.Token, Dir: p.identity(), Role: "box", Name: p.name(), Servers: s.Region,
-	})
+	q.Dir, q.Role = p.identity(), "box"
+	made, err := p.parts.Enrol(ctx, q)
 	if err != nil {
 		return false, err
 	}
 	p.log.InfoContext(ctx, "the box is enrolled", "name", made.Name, "school", made.School, "region", made.Region)
 	// If this can't be kept the next start wipes the token all the same.
 	p.kept.Enrolled = made
-	if err := keep.Write(p.cfg.State, p.kept); err != nil {
-		p.log.WarnContext(ctx, "what was done can't be kept", "err", err)
-	}
+	p.keepState()
 	return true, nil
 }
 
+// name is what the box is called, or is to be.
 func (p *Provision) name() string {
-	if p.kept.Settings.Name != "" {
+	switch {
+	case p.kept.Enrolled.Name != "":
+		return p.kept.Enrolled.Name
+	case p.kept.Settings.Name != "":
 		return p.kept.Settings.Name
+	case p.back != nil && p.kept.Settings.Token == "":
+		return p.back.Place.Name
 	}
 	return p.cfg.Name
 }
 
-// finish wipes the token of a box that is enrolled from wherever it lies.
+// finish leaves a note of who the box is, and wipes the token with which it was
+// enrolled from wherever it lies.
 func (p *Provision) finish() {
+	p.leaveNote()
 	token := p.kept.Settings.Token
-	if token == "" {
+	if token == "" && p.kept.Own == "" {
 		return
 	}
 	whole := true
 	for _, path := range p.paths() {
+		if token == "" || p.kept.Back { // that of a stick was none with which it was enrolled
+			break
+		}
 		note := fmt.Sprintf("# %s: this token was used for the box %s; nothing is left to do with it.", time.Now().Format(time.DateOnly), p.name())
 		if err := wipe(path, token, note); err != nil {
 			whole = false
 			p.log.Warn("the token, which is used up, can't be wiped from the file: delete the file", "file", path, "err", err)
 		}
 	}
-	p.kept.Settings.Token = ""
+	p.kept.Settings.Token, p.kept.Own = "", ""
 	if err := keep.Write(p.cfg.State, p.kept); err != nil {
 		p.log.Warn("the token, which is used up, is still kept on the disk: make room on it", "err", err)
 	} else if whole {

@@ -61,17 +61,18 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	dir := t.TempDir()
 	b := &bench{t: t, screen: &screen{news: make(chan struct{}, 1)}, stick: filepath.Join(dir, "sticks", "sda1", "preau.toml")}
-	if err := os.MkdirAll(filepath.Dir(b.stick), 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(b.stick), 0o755), os.Mkdir(filepath.Join(dir, "efi"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	b.cfg = provision.Config{
 		Data: filepath.Join(dir, "data"), State: filepath.Join(dir, "state", "provision"),
 		Media:   []string{filepath.Join(dir, "sticks", "*", "preau.toml*"), filepath.Join(dir, "efi", "preau.toml")},
 		Network: filepath.Join(dir, "network", "10-preau.network"), Degraded: filepath.Join(dir, "degraded"),
+		Note:   filepath.Join(dir, "efi", "preau-box.note"),
 		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Name: "box-0badc0",
 	}
 	b.parts = provision.Parts{
-		Enrol: control.Enrol, Addresses: func() []string { return []string{"192.0.2.7"} },
+		Enrol: control.Enrol, Place: control.PlaceOf, AskBack: control.AskBack, Addresses: func() []string { return []string{"192.0.2.7"} },
 		QR: func(text string) (string, error) { return "[QR " + text + "]\n", nil }, Console: b.screen,
 		Look: 5 * time.Millisecond, Patience: 20 * time.Second, Again: lifecycle.Backoff{Min: time.Millisecond, Max: 2 * time.Millisecond},
 	}
@@ -263,7 +264,6 @@ func TestAFileThatCannotBeUsedIsExplained(t *testing.T) {
 	token := region.Token(t, "box", "0690001A")
 	tests := map[string]struct{ text, says string }{
 		"no token":         {"name = \"a\"\n", "ask the region for a new one"},
-		"a wiped token":    {"token = \"      \"\n", "there is none, or it was used"},
 		"half a token":     {"token = \"" + token[:40] + "\"\n", "the token is cut off"},
 		"a mistyped key":   {"tokn = \"" + token + "\"\n", "unknown key"},
 		"no quotes":        {"token = " + token + "\n", "preau.toml:1"},
@@ -333,7 +333,7 @@ func TestABoxWithoutItsDiskKeepsItsAddress(t *testing.T) {
 	b := newBench(t)
 	b.plug("token = \"   \"\n" + address)
 	b.power()
-	b.sees("Le fichier de la clé USB ne peut pas servir")
+	b.sees("Cette boîte attend sa clé USB")
 	if text := b.read(b.cfg.Network); !strings.Contains(text, "Address=10.20.30.5/24") {
 		t.Errorf("the network's file is:\n%s", text)
 	}

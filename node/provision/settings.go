@@ -22,6 +22,8 @@ type Settings struct {
 	Region  []string `toml:"region" doc:"Servers of the region as host:port, asked before those that the token names. Most files need none."`
 	Name    string   `toml:"name" doc:"What the box is called in its region: a-z, 0-9 and -. Without one it is box- and the end of its first network card's address."`
 	Network Network  `toml:"network" doc:"The box's address, where the school's network gives it none by DHCP."`
+
+	used bool // there are the blanks that wipe leaves in place of a token
 }
 
 // Network is the box's place in the school's network; the zero value is DHCP.
@@ -33,8 +35,8 @@ type Network struct {
 	NTP       []string `toml:"ntp" doc:"Time servers, by name or address, where the usual ones can't be reached."`
 }
 
-// noToken is said of a file that has none, or whose token was wiped.
-const noToken = `token: there is none, or it was used: ask the region for a new one (preau region token --school CODE) and write token = "PREAU1-..."`
+// noToken is said of a file that has none.
+const noToken = `token: there is none: ask the region for a new one (preau region token --school CODE) and write token = "PREAU1-..."`
 
 // parse reads a file's text. Editors of other systems put marks before it.
 func parse(name string, text []byte) (Settings, error) {
@@ -43,7 +45,9 @@ func parse(name string, text []byte) (Settings, error) {
 	}
 	var s Settings
 	err := config.Parse(name, bytes.TrimPrefix(text, []byte("\ufeff")), &s, func() error { return s.check() })
-	s.Token = strings.TrimSpace(s.Token)
+	given := s.Token
+	s.Token = strings.TrimSpace(given)
+	s.used = given != "" && s.Token == ""
 	return s, err
 }
 

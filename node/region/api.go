@@ -42,6 +42,7 @@ func (g *Region) routes() http.Handler {
 	operators("POST /v1/purges", g.purge)
 	operators("POST /v1/revocations", g.revoke)
 	operators("DELETE /v1/revocations/{role}/{name}", g.readmit)
+	operators("POST /v1/returns", g.takeBack)
 	operators("PUT /v1/policies", g.setPolicy)
 	operators("POST /v1/subscriptions", g.subscribe)
 	operators("DELETE /v1/servers/{name}", g.removeServer)

@@ -33,6 +33,8 @@ type presence struct {
 	Centre *control.Centre        `json:"centre,omitempty"` // nil: a server that does not tell it yet
 	// Reports are what boxes have told this server of others, by who is told of.
 	Reports map[string][]control.Report `json:"reports,omitempty"`
+	// Returns are the boxes that ask this server for their place back.
+	Returns []asked `json:"returns,omitempty"`
 }
 
 // here is this server's presence.
@@ -40,7 +42,7 @@ func (g *Region) here() presence {
 	stats := g.node.Stats()
 	applied, _ := g.machine.Applied()
 	centre := g.standing()
-	p := presence{Boxes: map[string]control.Box{}, Centre: &centre, Reports: g.reported.all(time.Now()), Server: control.Server{
+	p := presence{Boxes: map[string]control.Box{}, Centre: &centre, Reports: g.reported.all(time.Now()), Returns: g.returns.all(time.Now()), Server: control.Server{
 		Name: g.name, Address: g.cfg.address(), State: stats.State, Applied: applied, Version: obs.ReadBuild().Version,
 		HeldBytes: g.blocks.Usage(), Clock: time.Now().UTC(), Paths: g.paths(),
 	}}
@@ -175,6 +177,7 @@ func (g *Region) boxList(all map[string]presence) ([]control.Box, error) {
 		return nil, err
 	}
 	index := g.feedIndex()
+	back := g.returnsBy(all)
 	out := []control.Box{}
 	err = each(g, catalogue.KindBox, func(_ catalogue.Record, b catalogue.Box) bool {
 		box := present[b.Name]
@@ -185,6 +188,10 @@ func (g *Region) boxList(all map[string]presence) ([]control.Box, error) {
 		}
 		box.State = stateOf(box, index, g.revoked.named(identity.Box, b.Name), time.Now())
 		box.Reports = reportsOf(b.Name, b.Enrolled, all)
+		// Whoever asks in the name of a box that is there changes nothing of how it is.
+		if box.Returns = back[b.Name]; len(box.Returns) > 0 && !box.Connected {
+			box.State = "asking"
+		}
 		out = append(out, box)
 		return true
 	})
@@ -271,6 +278,8 @@ func tally(boxes []control.Box) control.Tally {
 			t.Behind++
 		case "lapsed":
 			t.Lapsed++
+		case "asking":
+			t.Asking++
 		}
 		if b.Connected {
 			t.Connected++

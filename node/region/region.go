@@ -81,6 +81,7 @@ type Region struct {
 	revoked    revoked
 	boxesAt    whereabouts
 	reported   reported
+	returns    returns
 	removed    atomic.Bool // so the others say
 	places     places
 	sent       sent
@@ -134,6 +135,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Region, err erro
 		return nil, cfg.mendable(err)
 	}
 	g.openReported()
+	if err := g.openReturns(); err != nil {
+		return nil, err
+	}
 	if err := g.openWire(ctx, me, keep); err != nil {
 		return nil, err
 	}

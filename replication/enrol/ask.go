@@ -79,6 +79,9 @@ func exchange(ctx context.Context, server http.RoundTripper, method, path string
 			}
 		}
 	}
+	if resp.StatusCode == http.StatusNotFound {
+		return ErrOlder
+	}
 	return fmt.Errorf("the server answered %s", resp.Status)
 }
 

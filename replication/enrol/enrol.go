@@ -15,13 +15,17 @@
 // own. A box whose certificate ran out goes on asking; whether it gets a new one
 // is the Registry's to say.
 //
+// A box whose disk does not open has lost its key. It tells the region so under a
+// token that it makes up itself, of which the region gets the hash, and enrols with
+// it once an operator has taken it back: see Return.
+//
 // The package decides nothing about who may enrol: the Registry does, which the
 // region's role implements on the catalogue. It has no cryptography of its own:
 // x509, tls, AES-GCM, HKDF and PBKDF2 are the standard library's.
 //
 // # Metrics
 //
-//	preau_enrol_requests_total{kind,result}     what servers answered, by kind (enrol, renew) and code
+//	preau_enrol_requests_total{kind,result}     what servers answered, by kind (enrol, again, renew) and code
 //	preau_enrol_renewals_total{result}          a node's own attempts to renew: ok, failed
 //	preau_enrol_certificate_expiry_timestamp_seconds  when a node's own certificate runs out
 package enrol
@@ -97,6 +101,14 @@ type Registry interface {
 	// the identity it has: ErrRevoked, ErrLapsed if peer.Lapsed and that is
 	// held against it, or ErrUnavailable otherwise.
 	Renewable(ctx context.Context, peer wire.Peer) error
+
+	// TakeBack takes down that a box asks for its place back, and reports whether
+	// an operator has agreed: its new token can be redeemed then. Anybody can ask,
+	// and often: it keeps little, decides nothing, and costs next to nothing.
+	//
+	// It returns ErrTokenUnknown unless the old token has made the box of that
+	// name what it is, ErrRevoked, or ErrUnavailable if it keeps too many already.
+	TakeBack(ctx context.Context, r Return) (accepted bool, err error)
 }
 
 // Grant is what a node gets.

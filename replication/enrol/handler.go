@@ -41,7 +41,7 @@ type Keys struct {
 	Servers func() []wire.Target
 }
 
-// Handler answers POST /enrol, GET and POST /enrol/renew. It wants anonymous and
+// Handler answers POST /enrol, POST /enrol/again, GET and POST /enrol/renew. It wants anonymous and
 // lapsed peers too: do not put it behind wire.Only.
 type Handler struct {
 	keys     Keys
@@ -70,6 +70,7 @@ func NewHandler(keys Keys, registry Registry, log *slog.Logger, reg prometheus.R
 		return nil, fmt.Errorf("enrol metrics: %w", err)
 	}
 	h.mux.HandleFunc("POST "+PathEnrol, h.bounded("enrol", h.enrol))
+	h.mux.HandleFunc("POST "+PathAgain, h.bounded("again", h.again))
 	h.mux.HandleFunc("GET "+PathRenew, h.state)
 	h.mux.HandleFunc("POST "+PathRenew, h.bounded("renew", h.renew))
 	return h, nil

@@ -39,6 +39,7 @@ type registry struct {
 	lapse   bool  // lapsed nodes may renew
 	broken  error // what everything answers
 	renewed int
+	asked   []enrol.Return
 }
 
 type enrolled struct {
@@ -93,6 +94,26 @@ func (g *registry) Renewable(_ context.Context, peer wire.Peer) error {
 	}
 	g.renewed++
 	return nil
+}
+
+func (g *registry) TakeBack(_ context.Context, r enrol.Return) (bool, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.broken != nil {
+		return false, g.broken
+	}
+	for id, node := range g.nodes {
+		if id.Role != identity.Box || id.Name != r.Name || node.token != r.Token {
+			continue
+		}
+		if g.revoked[id] {
+			return false, enrol.ErrRevoked
+		}
+		g.asked = append(g.asked, r)
+		made, ok := g.tokens[r.New]
+		return ok && made.Secret == r.Secret, nil
+	}
+	return false, enrol.ErrTokenUnknown
 }
 
 func (g *registry) set(change func(*registry)) {

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,6 +42,8 @@ type Region struct {
 	mu     sync.Mutex
 	routes map[string]Answer
 	tokens map[enrol.TokenID]*token
+	asked  map[enrol.TokenID]enrol.Return
+	older  bool
 	out    map[identity.Identity]bool
 	seen   []string
 
@@ -50,6 +54,7 @@ type Region struct {
 type token struct {
 	enrol.TokenRecord
 	used identity.Key
+	by   identity.Name
 }
 
 // Server is one of them.
@@ -66,7 +71,7 @@ type Server struct {
 func Start(tb testing.TB, n int) *Region {
 	tb.Helper()
 	r := &Region{
-		id: identity.NewRegion(), routes: map[string]Answer{}, tokens: map[enrol.TokenID]*token{},
+		id: identity.NewRegion(), routes: map[string]Answer{}, tokens: map[enrol.TokenID]*token{}, asked: map[enrol.TokenID]enrol.Return{},
 		out: map[identity.Identity]bool{},
 	}
 	var err error
@@ -215,7 +220,16 @@ func (r *Region) handler(s *Server, log *slog.Logger, reg prometheus.Registerer)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/enrol", enrolment)
-	mux.Handle("/enrol/", enrolment)
+	mux.HandleFunc("/enrol/", func(w http.ResponseWriter, q *http.Request) {
+		r.mu.Lock()
+		older := r.older && q.URL.Path == enrol.PathAgain
+		r.mu.Unlock()
+		if older {
+			http.NotFound(w, q)
+			return
+		}
+		enrolment.ServeHTTP(w, q)
+	})
 	blocks.Register(mux)
 	mux.Handle("/v1/", wire.Only(r.control(s), identity.Operator, identity.Server))
 	return mux, nil
@@ -265,8 +279,50 @@ func (r *Region) Redeem(_ context.Context, q enrol.Redemption) (identity.Identit
 	if err := t.Check(q, used, time.Now()); err != nil {
 		return identity.Identity{}, err
 	}
-	t.used = q.Key
+	t.used, t.by = q.Key, q.Name
 	return identity.Identity{Region: r.id, Role: t.Role, Name: q.Name, School: t.School}, nil
+}
+
+// TakeBack implements enrol.Registry.
+func (r *Region) TakeBack(_ context.Context, q enrol.Return) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.tokens[q.Token]
+	switch {
+	case t == nil || t.by != q.Name || t.Role != identity.Box:
+		return false, enrol.ErrTokenUnknown
+	case r.out[identity.Identity{Region: r.id, Role: t.Role, Name: q.Name}]:
+		return false, enrol.ErrRevoked
+	case r.tokens[q.New] != nil:
+		return true, nil
+	}
+	r.asked[q.New] = q
+	return false, nil
+}
+
+// Asked lists who asks for a place back.
+func (r *Region) Asked() []enrol.Return {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.asked))
+}
+
+// Accept takes one of them back.
+func (r *Region) Accept(q enrol.Return) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.asked, q.New)
+	r.tokens[q.New] = &token{TokenRecord: enrol.TokenRecord{
+		ID: q.New, Secret: q.Secret, Role: identity.Box, School: r.tokens[q.Token].School,
+		NotAfter: time.Now().Add(time.Hour), Uses: 1,
+	}}
+}
+
+// Older has every server be of a version that takes no box back.
+func (r *Region) Older() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.older = true
 }
 
 // Renewable implements enrol.Registry.
