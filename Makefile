@@ -70,11 +70,13 @@ run: ## see it work, on http://127.0.0.1:8080, with nothing installed but Go
 ministry: build ## a whole ministry: real Ceph, gateway, region, two boxes (Linux; Ctrl-C ends it)
 	@$(GO) run ./node/whole/ministry/up -binary bin/preau
 
+# On hosts or, with HOSTS=no, with processes as test-system has it, in half the time.
+# PREAU_TEST_PACKAGES names packages that are there, as for test-appliance.
 # The report is one of the test's artifacts: it is there after a failure too.
-lab: ## a country in network namespaces: its story from a lesson to an upgrade, and its figures (root; Ceph, nginx, prometheus)
-	@mkdir -p $(dir $(TESTED)) && $(GO) build -o $(TESTED) ./cmd/preau
-	@rm -rf bin/lab && mkdir -p bin/lab
-	@failed=0; PREAU_TEST_BINARY=$(TESTED) $(GO) test -vet=off -tags system -count=1 -timeout 15m -artifacts -outputdir $(CURDIR)/bin/lab ./node/whole/lab || failed=1; \
+lab: ## a country on hosts that boot, deployed by Ansible from nothing: its story to an upgrade and back, and its figures (root, on Debian, with Ceph, nginx, prometheus, mmdebstrap, systemd-container, ansible, openssh-client, nftables, iproute2; HOSTS=no: with processes)
+	@rm -rf bin/lab && mkdir -p bin/lab $(dir $(TESTED))
+	@$(if $(filter no,$(HOSTS)),$(GO) build -o $(TESTED) ./cmd/preau,true)
+	@failed=0; PREAU_LAB=$(if $(filter no,$(HOSTS)),processes,hosts) PREAU_TEST_BINARY=$(TESTED) $(GO) test -vet=off -tags system -count=1 -timeout 40m -artifacts -outputdir $(CURDIR)/bin/lab ./node/whole/lab || failed=1; \
 	  find bin/lab -name report.md -exec cat {} + ; exit $$failed
 
 build: ## build ./bin/preau
@@ -110,6 +112,9 @@ test-system: ## run the long tests, and those that need root or tools (see .ci/r
 # What boots the appliance's own image under emulation: see test-appliance-image.
 IMAGE_TESTS = $(shell grep -hoE '^func Test[A-Za-z0-9]+' images/appliance_[!s]*_test.go images/raspberry_[!s]*_test.go | cut -c6- | paste -sd '|')
 
+# Which of test-appliance's tests run: all, or those that ONLY matches.
+ONLY ?= .
+
 # The packages are made once, for all tests; PREAU_TEST_PACKAGES names some that are there.
 test-appliance: ## test packages, containers and Ansible on booted hosts: root, on Debian, with mmdebstrap, systemd-container, lintian, aptly, gnupg, buildah, podman, runc, iptables, ansible, ansible-lint, yamllint, openssh-client, iproute2
 	@began=$$SECONDS; export SOURCE_DATE_EPOCH=1763890000; \
@@ -119,7 +124,7 @@ test-appliance: ## test packages, containers and Ansible on booted hosts: root, 
 	  $(GO) run ./images/pack deb -version v2.0.0 -arch amd64 -compression gzip -out "$$PREAU_TEST_PACKAGES"; \
 	  echo "the packages took $$((SECONDS - began)) s"; \
 	fi; \
-	code=0; $(call TESTS,-vet=off -tags appliance -count=1 -timeout 40m -skip '^($(IMAGE_TESTS))$$',./images ./ansible) || code=$$?; \
+	code=0; $(call TESTS,-vet=off -tags appliance -count=1 -timeout 40m -run '$(ONLY)' -skip '^($(IMAGE_TESTS))$$',./images ./images/pack ./ansible) || code=$$?; \
 	echo "all of it took $$((SECONDS - began)) s"; exit $$code
 
 test-appliance-image: ## boot the appliance's image in a virtual machine: root, on Debian, with mmdebstrap, systemd-container, zstd, mtools, gnupg, swtpm, qemu-system-x86, ovmf (the Raspberry Pi image: qemu-user-static, binfmt-support, qemu-system-arm, u-boot-qemu, fdisk)

@@ -4,11 +4,7 @@ package ansible_test
 
 import (
 	"bytes"
-	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -26,34 +22,18 @@ type stage struct {
 	env   []string
 }
 
-// passphrase opens the Vault of the tests.
+// vaultPassword opens the Vault of the tests.
 const vaultPassword = "the Vault of the test"
 
 // newStage boots a host at each of the addresses, all at once.
 func newStage(t *testing.T, addresses map[string]string) *stage {
 	t.Helper()
-	hosttest.Need(t, "ansible-playbook=ansible", "ssh=openssh-client")
 	began := time.Now()
-	root := t.TempDir()
-	s := &stage{net: hosttest.NewNetwork(t), hosts: map[string]*hosttest.Host{}, work: filepath.Join(root, "ansible")}
+	books := hosttest.NewPlaybooks(t, vaultPassword)
+	s := &stage{net: hosttest.NewNetwork(t), hosts: map[string]*hosttest.Host{}, work: books.Dir, env: books.Env}
 	for name, address := range addresses {
 		s.hosts[name] = s.net.Boot(t, name, address)
 	}
-	// The roles find what they copy beside this folder.
-	hosttest.Do(t, "", nil, "cp", "-r", ".", s.work)
-	if err := os.MkdirAll(filepath.Join(root, "images"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	hosttest.Do(t, "", nil, "cp", "-r", "../images/monitoring", filepath.Join(root, "images/monitoring"))
-	// What whoever types the commands has set for themselves: where Ansible finds the
-	// Vault's password, which is in no file of the project.
-	password := filepath.Join(root, "vault-password")
-	if err := os.WriteFile(password, []byte("#!/bin/sh\necho '"+vaultPassword+"'\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	s.env = append(os.Environ(), "ANSIBLE_CONFIG="+filepath.Join(s.work, "ansible.cfg"), "ANSIBLE_NOCOLOR=1",
-		"ANSIBLE_LOCALHOST_WARNING=false", "ANSIBLE_VAULT_PASSWORD_FILE="+password,
-		"ANSIBLE_SSH_CONTROL_PATH_DIR="+filepath.Join(root, "cp"))
 	for _, h := range s.hosts {
 		h.Await(t)
 	}
@@ -65,7 +45,7 @@ func since(began time.Time) time.Duration { return time.Since(began).Round(100 *
 
 // connection is what an inventory of these hosts says of the way to them.
 func (s *stage) connection() string {
-	return fmt.Sprintf("    ansible_user: root\n    ansible_ssh_private_key_file: %s\n    ansible_ssh_common_args: %s\n", s.net.Key, strings.Join(s.net.SSH(), " "))
+	return hosttest.Connection(s.net.Key, "    ")
 }
 
 // sh runs a line of shell in the copy of this folder, at this side of the network.
@@ -151,19 +131,11 @@ func (s *screen) String() string {
 	return s.text.String()
 }
 
-// recap is what Ansible counts for each host at the end.
-var recap = regexp.MustCompile(`(?m)^(\S+) +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+)`)
-
 // nothingNew fails if a run has changed something.
 func nothingNew(t *testing.T, out string) {
 	t.Helper()
-	hosts := recap.FindAllStringSubmatch(out, -1)
-	for _, m := range hosts {
-		if m[3] != "0" {
-			t.Errorf("a second run has changed %s:\n%s", m[1], out)
-		}
-	}
-	if len(hosts) == 0 {
-		t.Errorf("no host was looked at:\n%s", out)
+	hosts, changed := hosttest.Recap(out)
+	if len(hosts) == 0 || len(changed) > 0 {
+		t.Errorf("a second run has changed %q of %q:\n%s", changed, hosts, out)
 	}
 }

@@ -147,7 +147,7 @@ func (s *story) step(t *testing.T, line string) {
 		if s.hosts["hugo-1"].Has(t, "/usr/bin/preau") {
 			t.Error("a dry run has installed the program")
 		}
-		if len(recap.FindAllString(out, -1)) != len(s.hosts) {
+		if looked, _ := hosttest.Recap(out); len(looked) != len(s.hosts) {
 			t.Errorf("a dry run did not look at all hosts:\n%s", out)
 		}
 	case "site.yml":

@@ -4,12 +4,13 @@ package hosttest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -42,18 +43,38 @@ func Boot(t *testing.T) *Host {
 	return h
 }
 
-// newHost makes a host that is not switched on yet.
+// BootIn starts a host in a network namespace that the caller has made, under a name
+// that no other host of the machine has and that Sweep knows. It lets in by ssh who
+// has the key. It is there after Await.
+func BootIn(t *testing.T, name, space, key string) *Host {
+	t.Helper()
+	h := makeHost(t, name, "", space)
+	h.letIn(t, key)
+	h.Start(t)
+	return h
+}
+
+// newHost makes a host that is not switched on yet, in a network of its own.
 func newHost(t *testing.T, name, address string) *Host {
 	t.Helper()
-	Need(t, "systemd-nspawn=systemd-container", "ip=iproute2", "nsenter=util-linux")
+	sweepOnce(t)
+	space := fmt.Sprintf("%s%d-%d", spaces, os.Getpid(), counted.Add(1))
+	namespace(t, space)
+	return makeHost(t, name, address, space)
+}
+
+func makeHost(t *testing.T, name, address, space string) *Host {
+	t.Helper()
+	Need(t, Tools...)
 	base, dir := Tree(t), t.TempDir()
-	h := &Host{Name: name, Address: address, root: filepath.Join(dir, "root"), space: fmt.Sprintf("preau-%d-%d", os.Getpid(), counted.Add(1))}
+	h := &Host{Name: name, Address: address, root: filepath.Join(dir, "root"), space: space}
 	for _, d := range []string{"root", "upper", "work"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := syscall.Mount("overlay", h.root, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work", base, dir, dir)); err != nil {
+	// By the name of what is mounted Sweep finds it.
+	if err := syscall.Mount(space, h.root, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work", base, dir, dir)); err != nil {
 		t.Fatalf("mount the disk of %s: %v", name, err)
 	}
 	t.Cleanup(func() {
@@ -64,7 +85,6 @@ func newHost(t *testing.T, name, address string) *Host {
 	if err := os.WriteFile(filepath.Join(h.root, "etc/hostname"), []byte(name+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	namespace(t, h.space)
 	// Last, so that it comes first: what runs has the disk and the network.
 	t.Cleanup(func() {
 		h.end(syscall.SIGTERM)
@@ -74,6 +94,25 @@ func newHost(t *testing.T, name, address string) *Host {
 	})
 	return h
 }
+
+// letIn has the host let in by ssh, as root, who has the key.
+func (h *Host) letIn(t *testing.T, key string) {
+	t.Helper()
+	public, err := os.ReadFile(key + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(h.root, "root/.ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(h.root, "root/.ssh/authorized_keys"), public, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Disk is where this machine finds a folder of the host that is on its disk, whether
+// the host runs or not. See path for what it has in memory.
+func (h *Host) Disk(folder string) string { return filepath.Join(h.root, folder) }
 
 // namespace makes a network namespace with nothing in it but the loopback, which
 // goes when the test does.
@@ -91,8 +130,33 @@ func namespace(t *testing.T, name string) {
 // Start switches the host on. See Await.
 func (h *Host) Start(t *testing.T) {
 	t.Helper()
+	if err := h.start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Await returns once the host is up.
+func (h *Host) Await(t *testing.T) {
+	t.Helper()
+	if err := h.await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := h.Run(t, "systemctl", "--failed", "--plain", "--no-legend"); err != nil || strings.TrimSpace(out) != "" {
+		t.Logf("failed on %s as it booted: %v %s", h.Name, err, out)
+	}
+}
+
+// On switches the host on, and returns once it is up.
+func (h *Host) On(ctx context.Context) error {
+	if err := h.start(); err != nil {
+		return err
+	}
+	return h.await(ctx)
+}
+
+func (h *Host) start() error {
 	if h.running != nil {
-		t.Fatalf("%s runs already", h.Name)
+		return errors.New(h.Name + " runs already")
 	}
 	// It has groups of its own: with those of this process, its systemd would wait
 	// for other processes than its own.
@@ -106,30 +170,51 @@ exec systemd-nspawn --boot --quiet --register=no --keep-unit --machine="$0" -D "
 	c.Stdout, c.Stderr = &h.console, &h.console
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	if err := c.Start(); err != nil {
-		t.Fatal(err)
+		return fmt.Errorf("switch on %s: %w", h.Name, err)
 	}
 	h.running, h.leader, h.ended = c, 0, make(chan struct{})
 	go func(ended chan struct{}) {
 		c.Wait() //nolint:errcheck // it is told to end, so its exit code says nothing
 		close(ended)
 	}(h.ended)
+	return nil
 }
 
-// Await returns once the host is up.
-func (h *Host) Await(t *testing.T) {
-	t.Helper()
-	Within(t, 2*time.Minute, func() error {
+func (h *Host) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	again := time.NewTicker(200 * time.Millisecond)
+	defer again.Stop()
+	for {
+		var err error
 		if h.leader = childOf(h.running.Process.Pid); h.leader == 0 {
-			return errors.New(h.Name + " has no process")
+			err = errors.New("it has no process")
+		} else if out, failed := h.run(ctx, "systemctl", "is-system-running"); !slices.Contains([]string{"running", "degraded"}, strings.TrimSpace(out)) {
+			err = fmt.Errorf("it is %q: %w", strings.TrimSpace(out), failed)
 		}
-		out, err := h.Run(t, "systemctl", "is-system-running")
-		if state := strings.TrimSpace(out); state != "running" && state != "degraded" {
-			return fmt.Errorf("%s is %s: %w", h.Name, state, err)
+		if err == nil {
+			return nil
 		}
+		select {
+		case <-h.ended:
+			return fmt.Errorf("%s does not boot: %w\n%s", h.Name, err, h.console.String())
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not boot: %w: %w", h.Name, ctx.Err(), err)
+		case <-again.C:
+		}
+	}
+}
+
+// Over is an error if the host was switched on, and has gone without being told to.
+func (h *Host) Over() error {
+	if h.running == nil {
 		return nil
-	})
-	if out, err := h.Run(t, "systemctl", "--failed", "--plain", "--no-legend"); err != nil || strings.TrimSpace(out) != "" {
-		t.Logf("failed on %s as it booted: %v %s", h.Name, err, out)
+	}
+	select {
+	case <-h.ended:
+		return fmt.Errorf("%s has gone by itself", h.Name)
+	default:
+		return nil
 	}
 }
 
@@ -144,6 +229,7 @@ func (h *Host) end(signal syscall.Signal) {
 	if h.running == nil {
 		return
 	}
+	defer func() { h.running, h.leader = nil, 0 }()
 	if signal == syscall.SIGKILL && h.leader > 0 {
 		syscall.Kill(h.leader, signal) //nolint:errcheck // all of its namespace goes with it, or it has just ended
 	}
@@ -155,7 +241,6 @@ func (h *Host) end(signal syscall.Signal) {
 		h.running.Process.Kill()                //nolint:errcheck // or it has just ended
 		<-h.ended
 	}
-	h.running, h.leader = nil, 0
 	// What was killed may need a moment to be gone.
 	for range 100 {
 		if removeGroups(h.space) {
@@ -186,23 +271,4 @@ func childOf(pid int) int {
 		}
 	}
 	return 0
-}
-
-// removeGroups removes a host's control groups, the innermost first, and reports
-// whether all are gone.
-func removeGroups(name string) bool {
-	gone := true
-	for _, top := range []string{"systemd", "unified", "memory", "pids", "cpu", "."} {
-		var dirs []string
-		err := filepath.WalkDir(filepath.Join("/sys/fs/cgroup", top, name), func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				dirs = append(dirs, path)
-			}
-			return nil
-		})
-		for i := len(dirs) - 1; err == nil && i >= 0; i-- {
-			gone = os.Remove(dirs[i]) == nil && gone
-		}
-	}
-	return gone
 }

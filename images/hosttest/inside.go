@@ -19,7 +19,11 @@ import (
 // Run runs a command on the host.
 func (h *Host) Run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	return h.run(t.Context(), args...)
+}
+
+func (h *Host) run(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(h.leader), "-m", "-u", "-i", "-n", "-p", "-r", "-w",
 		"env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}, args...)...)
@@ -37,6 +41,19 @@ func (h *Host) Must(t *testing.T, args ...string) string {
 	if err != nil {
 		journal, _ := h.Run(t, "journalctl", "--no-pager", "-n", "60") //nolint:errcheck // as much as there is
 		t.Fatalf("%v\n%s\nthe journal of %s:\n%s", err, out, h.Name, journal)
+	}
+	return out
+}
+
+// Tail is the end of a service's journal, and of the console of a host that does not run.
+func (h *Host) Tail(ctx context.Context, unit string) string {
+	if h.leader == 0 {
+		text := h.console.String()
+		return text[max(0, len(text)-3000):]
+	}
+	out, err := h.run(ctx, "journalctl", "--no-pager", "-n", "40", "-u", unit)
+	if err != nil {
+		return err.Error()
 	}
 	return out
 }

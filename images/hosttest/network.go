@@ -23,12 +23,21 @@ type Network struct {
 // makes. Hosts are 10.99.0.2 to 10.99.0.254.
 const Own = "10.99.0.1"
 
+// NewKey makes a key for ssh, and returns the file with its private half.
+func NewKey(t *testing.T) string {
+	t.Helper()
+	Need(t, "ssh-keygen=openssh-client")
+	key := filepath.Join(t.TempDir(), "key")
+	Do(t, "", nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+	return key
+}
+
 // NewNetwork makes a network with nobody on it.
 func NewNetwork(t *testing.T) *Network {
 	t.Helper()
-	Need(t, "ip=iproute2", "ssh-keygen=openssh-client")
-	n := &Network{space: fmt.Sprintf("preau-%d-%d", os.Getpid(), counted.Add(1)), Key: filepath.Join(t.TempDir(), "key")}
-	Do(t, "", nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", n.Key)
+	Need(t, "ip=iproute2")
+	sweepOnce(t)
+	n := &Network{space: fmt.Sprintf("%s%d-%d", spaces, os.Getpid(), counted.Add(1)), Key: NewKey(t)}
 	namespace(t, n.space)
 	for _, args := range []string{"link add br0 type bridge", "addr add " + Own + "/24 dev br0", "link set br0 up"} {
 		Do(t, "", nil, "ip", append([]string{"-n", n.space}, strings.Fields(args)...)...)
@@ -40,16 +49,7 @@ func NewNetwork(t *testing.T) *Network {
 func (n *Network) Boot(t *testing.T, name, address string) *Host {
 	t.Helper()
 	h := newHost(t, name, address)
-	public, err := os.ReadFile(n.Key + ".pub")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Join(h.root, "root/.ssh"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(h.root, "root/.ssh/authorized_keys"), public, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	h.letIn(t, n.Key)
 	port := fmt.Sprintf("p%d", counted.Add(1)) // a host that comes in another's place has a port of its own
 	Do(t, "", nil, "ip", "-n", n.space, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", h.space)
 	Do(t, "", nil, "ip", "-n", n.space, "link", "set", port, "master", "br0", "up")
@@ -74,6 +74,6 @@ func (n *Network) Command(ctx context.Context, name string, args ...string) *exe
 }
 
 // SSH is what ssh needs to be told about hosts that nobody has met before.
-func (n *Network) SSH() []string {
+func SSH() []string {
 	return []string{"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5"}
 }

@@ -3,9 +3,12 @@
 package hosttest
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -17,42 +20,79 @@ var packed struct {
 	dir string
 }
 
+// packagesEnv names a folder with the packages.
+const packagesEnv = "PREAU_TEST_PACKAGES"
+
 // Packages are a folder with the packages of versions 1.0.0 (amd64 and arm64, as they
-// are released) and 2.0.0 (amd64). PREAU_TEST_PACKAGES names one that is there
+// are released) and 2.0.0 (this machine's). PREAU_TEST_PACKAGES names one that is there
 // already; else they are made, once for all tests of the process.
 func Packages(t *testing.T) string {
 	t.Helper()
-	Need(t, "dpkg-deb=dpkg")
-	if dir := os.Getenv("PREAU_TEST_PACKAGES"); dir != "" {
-		return dir
+	return must(t)(packages(t.Context(), "amd64,arm64", "xz"))
+}
+
+// Prepare makes what hosts begin with and what takes the internet: the tree, and of
+// the packages those of this machine, quickly packed. It returns the packages'
+// folder. A process that is in a network of its own has it called before.
+func Prepare(ctx context.Context) (dir string, err error) {
+	if _, err := tree(ctx); err != nil {
+		return "", err
+	}
+	return packages(ctx, runtime.GOARCH, "gzip")
+}
+
+func packages(ctx context.Context, archs, compression string) (string, error) {
+	if missing := Missing("dpkg-deb=dpkg"); len(missing) > 0 {
+		return "", errors.New(missing[0])
+	}
+	if dir := os.Getenv(packagesEnv); dir != "" {
+		return dir, nil
 	}
 	packed.Lock()
 	defer packed.Unlock()
 	if packed.dir != "" {
-		return packed.dir
+		return packed.dir, nil
+	}
+	top, err := cache()
+	if err != nil {
+		return "", err
 	}
 	// A folder for each test program, made anew by each run: nothing is left lying about
 	// by many, and none takes another's away.
-	dir := filepath.Join(Cache(t), "packages", filepath.Base(os.Args[0]))
+	dir := filepath.Join(top, "packages", filepath.Base(os.Args[0]))
 	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	Pack(t, nil, "deb", "-version", "v1.0.0", "-arch", "amd64,arm64", "-compression", "xz", "-out", dir)
-	Pack(t, nil, "deb", "-version", "v2.0.0", "-arch", "amd64", "-compression", "gzip", "-out", dir)
+	for _, args := range [][]string{
+		{"deb", "-version", "v1.0.0", "-arch", archs, "-compression", compression, "-out", dir},
+		{"deb", "-version", "v2.0.0", "-arch", runtime.GOARCH, "-compression", "gzip", "-out", dir},
+	} {
+		if _, err := pack(ctx, nil, args...); err != nil {
+			return "", err
+		}
+	}
 	packed.dir = dir
-	return dir
+	return dir, nil
 }
 
 // sources is the project's folder.
-func sources(t *testing.T) string {
-	t.Helper()
-	return filepath.Dir(strings.TrimSpace(Do(t, "", nil, "go", "env", "GOMOD")))
+func sources(ctx context.Context) (string, error) {
+	mod, err := do(ctx, "", nil, "go", "env", "GOMOD")
+	return filepath.Dir(strings.TrimSpace(mod)), err
 }
 
 // Pack runs the command images/pack.
 func Pack(t *testing.T, env []string, args ...string) string {
 	t.Helper()
-	return Do(t, sources(t), append([]string{Epoch}, env...), "go", append([]string{"run", "./images/pack"}, args...)...)
+	return must(t)(pack(t.Context(), env, args...))
+}
+
+func pack(ctx context.Context, env []string, args ...string) (string, error) {
+	dir, err := sources(ctx)
+	if err != nil {
+		return "", err
+	}
+	return do(ctx, dir, append([]string{Epoch}, env...), "go", append([]string{"run", "./images/pack"}, args...)...)
 }
 
 // Repository is a repository of the packages, signed with a key of its own, as hosts

@@ -115,12 +115,12 @@ func (s *school) teacher(t *testing.T, c *country, b *ministry.Box) *browser {
 
 // prepare makes today's lesson of something that the teacher finds in the
 // library, and returns the path of its page.
-func (b *browser) prepare(t *testing.T, title, query string) string {
+func (b *browser) prepare(t *testing.T, today, title, query string) string {
 	t.Helper()
 	form := url.Values{
 		"token": {found(t, b.get(t, "/fr/teach/new"), formToken)}, "seen": {""}, "title": {title}, "class": {"5e B"},
 		// The day has to be today where the box is, also at the end of one.
-		"day": {time.Now().Local().Format(time.DateOnly)}, "clock": {"23:59"}, "q": {query}, "do": {"find"},
+		"day": {today}, "clock": {"23:59"}, "q": {query}, "do": {"find"},
 	}
 	var page string
 	within(t, time.Minute, func(context.Context) error { // until the box has heard of it

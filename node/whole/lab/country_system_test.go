@@ -3,12 +3,10 @@
 package lab_test
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -23,10 +21,11 @@ const (
 	each    = 2  // boxes of a school
 	devices = 40 // of a school
 
-	lessons  = "lessons" // the bucket that is watched
-	upWithin = 4 * time.Minute
+	lessons = "lessons" // the bucket that is watched
 
 	lanRate = "1gbit" // of a box's port
+
+	schoolTitle = "École des Tilleuls"
 )
 
 // A school's line: 20 Mbit/s, 20 ms one way, and of 200 packets one is lost.
@@ -48,7 +47,9 @@ type country struct {
 	*ministry.Ministry
 	*ministry.Centre
 	dir     string
+	on      machines
 	core    *netns.Host // the internet
+	gateway *netns.Host
 	servers []*netns.Host
 	schools []*school
 	cert    *certificate
@@ -75,21 +76,16 @@ func raise(t *testing.T) *country {
 		}
 		t.Skip(missing)
 	}
-	c := &country{dir: os.Getenv(insideEnv), report: newReport(), cert: newCertificate(t)}
+	c := &country{dir: os.Getenv(insideEnv), on: chosen(), cert: newCertificate(t)}
 	c.lay(t)
-	c.report.did("the networks are laid", "%d schools, %d boxes and %d devices each, behind NAT and %s", schools, each, devices, described(usual))
-	ctx, cancel := context.WithTimeout(t.Context(), upWithin)
-	defer cancel()
-	m, err := ministry.Up(ctx, ministry.Config{
-		Dir: filepath.Join(c.dir, "m"), Binary: os.Getenv(binaryEnv), OSDs: 1, Boxes: schools * each, Bucket: lessons, Every: 2 * time.Second, Place: c.place,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c.report = newReport(c.on.String(), fmt.Sprintf("%d schools with %d boxes and %d devices each, behind NAT and %s.", schools, each, devices, described(usual)))
+	m := c.on.up(t, c)
 	t.Cleanup(func() {
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
+	})
+	t.Cleanup(func() {
 		if t.Failed() {
 			for _, p := range m.All() {
 				t.Logf("end of the log of %s:\n%s", p.Name, p.Tail())
@@ -101,11 +97,12 @@ func raise(t *testing.T) *country {
 		s := c.schools[i/each]
 		s.boxes = append(s.boxes, b)
 	}
+	var err error
 	if c.Centre, err = m.Centre(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Centre.Close() }) // only connections
-	c.report.did("the country is up", "a real Ceph, the gateway, three servers, %d boxes", len(m.Boxes))
+	c.did(t, "the country works", "a real Ceph, the gateway, three servers, %d boxes", len(m.Boxes))
 	return c
 }
 
@@ -124,6 +121,7 @@ func (c *country) lay(t *testing.T) {
 	centre := &netns.Host{NS: centreNS, Addr: netip.MustParseAddr(centreAddr)}
 	centre.IP(t, "link", "set", "lo", "up")
 	plug(t, c.core, "centre", centre, "c0", 24, "10.251.0.1")
+	c.gateway = centre
 	for i := range 3 {
 		h := netns.New(t, fmt.Sprintf("%sr%d", prefix, i+1), fmt.Sprintf("10.250.0.%d", 11+i))
 		plug(t, c.core, "region", h, fmt.Sprintf("r%d", i+1), 24, "10.250.0.1")
@@ -152,7 +150,7 @@ func (c *country) school(t *testing.T, n int) *school {
 	s.router.Filter(t, netns.Masquerade("wan0")...)
 	for i := range each {
 		h := netns.New(t, fmt.Sprintf("%sb%d", name, i+1), s.addr(0, 11+i))
-		s.plug(t, h, "b"+strconv.Itoa(i+1))
+		c.on.place(t, c, s, h, i)
 		s.hosts = append(s.hosts, h)
 	}
 	s.rooms = netns.New(t, name+"dev", s.addr(1, 1))
@@ -168,8 +166,10 @@ func (s *school) plug(t *testing.T, h *netns.Host, port string) {
 	t.Helper()
 	plug(t, s.router, "lan0", h, port, 16, s.addr(0, 1))
 	honest(t, h)
-	for _, end := range [][2]string{{s.router.NS, "p-" + port}, {h.NS, "eth0"}} {
-		netns.Tool(t, "tc", "-n", end[0], "qdisc", "add", "dev", end[1], "root", "tbf", "rate", lanRate, "burst", "256kb", "latency", "20ms")
+	// A switch throws away what its port can't take. A network card does not: its
+	// machine waits. With drops there, one device gets several times another's share.
+	for _, end := range [][]string{{s.router.NS, "p-" + port, "latency", "20ms"}, {h.NS, "eth0", "limit", "64mb"}} {
+		netns.Tool(t, "tc", append([]string{"-n", end[0], "qdisc", "add", "dev", end[1], "root", "tbf", "rate", lanRate, "burst", "256kb"}, end[2:]...)...)
 	}
 }
 
@@ -220,11 +220,12 @@ func (c *country) place(name string) ministry.Place {
 		h := s.hosts[number%each]
 		return ministry.Place{Enter: h.Enter(), Listen: h.Addr.String(), Admin: boxAdmin, School: s.code, Budget: "2GiB", Settings: c.settings()}
 	}
-	return ministry.Place{Listen: fmt.Sprintf("%s:%d", centreAddr, gatewayPort), Admin: centreAdmin}
+	return ministry.Place{Listen: fmt.Sprintf("%s:%d", c.gateway.Addr, gatewayPort), Admin: centreAdmin}
 }
 
-// settings are what a box has beside its folder: people sign in over TLS.
+// settings are what a process that is a box has beside its folder: people sign in over
+// TLS.
 func (c *country) settings() string {
-	return fmt.Sprintf("[log]\nlevel = \"info\"\nformat = \"text\"\n[portal]\ntitle = \"École des Tilleuls\"\n[[listen]]\naddress = \":80\"\n[[listen]]\naddress = \":443\"\n[[listen.certificate]]\ncert = %q\nkey = %q\n",
-		c.cert.file(c.dir, "cert.pem"), c.cert.file(c.dir, "key.pem"))
+	return fmt.Sprintf("[log]\nlevel = \"info\"\nformat = \"text\"\n[portal]\ntitle = %q\n[[listen]]\naddress = \":80\"\n[[listen]]\naddress = \":443\"\n[[listen.certificate]]\ncert = %q\nkey = %q\n",
+		schoolTitle, c.cert.file(c.dir, "cert.pem"), c.cert.file(c.dir, "key.pem"))
 }

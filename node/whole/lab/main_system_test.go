@@ -10,11 +10,15 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"preau/images/hosttest"
 	"preau/node/whole/netns"
+	"preau/replication/central/cephtest"
 )
 
 const (
@@ -25,6 +29,8 @@ const (
 	centreNS = prefix + "centre"
 	// binaryEnv names the command that the tests drive.
 	binaryEnv = "PREAU_TEST_BINARY"
+	// machinesEnv chooses what the country's machines are: hosts, or processes.
+	machinesEnv = "PREAU_LAB"
 	// insideEnv says to a test's process that it is in centreNS, and which folder
 	// it has.
 	insideEnv = "PREAU_LAB_DIR"
@@ -55,7 +61,7 @@ func run(m *testing.M) int {
 // away what they leave, however they end. No other run with namespaces has the
 // machine meanwhile: both measure it.
 func lookAfter(ctx context.Context) (code int, err error) {
-	if why := netns.Missing(); why != "" {
+	if why := missing(); why != "" {
 		return 0, errors.New(why)
 	}
 	lock, err := os.Open(os.TempDir()) // a folder that all have, and that stays
@@ -66,20 +72,19 @@ func lookAfter(ctx context.Context) (code int, err error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return 0, fmt.Errorf("wait for other runs: %w", err)
 	}
-	if err := netns.Sweep(ctx, prefix); err != nil {
+	if err := sweep(ctx); err != nil { // what a killed run has left
 		return 0, err
 	}
+	defer func() { err = errors.Join(err, sweep(context.WithoutCancel(ctx))) }()
 	// Not os.TempDir, which may be too long for Ceph's sockets.
-	dir, err := os.MkdirTemp("/tmp", "lab")
+	dir, err := os.MkdirTemp("/tmp", prefix)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	command, err := built(ctx, dir)
+	own, err := prepared(ctx, dir)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, netns.Sweep(context.WithoutCancel(ctx), prefix)) }()
 	if out, err := exec.CommandContext(ctx, "ip", "netns", "add", centreNS).CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("make namespace %s: %w: %s", centreNS, err, out)
 	}
@@ -89,7 +94,8 @@ func lookAfter(ctx context.Context) (code int, err error) {
 	}
 	tests := exec.Command(self, os.Args[1:]...) // signals end it, see below
 	tests.Stdin, tests.Stdout, tests.Stderr = os.Stdin, os.Stdout, os.Stderr
-	tests.Env = append(os.Environ(), insideEnv+"="+dir, binaryEnv+"="+command)
+	// Hosts' disks lie among what goes with the folder.
+	tests.Env = slices.Concat(os.Environ(), own, []string{insideEnv + "=" + dir, "TMPDIR=" + dir})
 	tests.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
@@ -118,12 +124,56 @@ func lookAfter(ctx context.Context) (code int, err error) {
 	}
 }
 
-// built is the command, built now if it was not given.
-func built(ctx context.Context, dir string) (string, error) {
-	if given := os.Getenv(binaryEnv); given != "" {
-		return given, nil
+// missing says what must be installed, a line each, or nothing.
+func missing() string {
+	var all []string
+	if why := netns.Missing(); why != "" {
+		all = append(all, why)
 	}
-	return build(ctx, filepath.Join(dir, "preau"))
+	switch chosen := os.Getenv(machinesEnv); chosen {
+	case "", "processes": // the test itself says what else it needs
+	case "hosts":
+		if why := cephtest.Missing(); why != "" {
+			all = append(all, why)
+		}
+		tools := slices.Concat(hosttest.Tools, hosttest.AnsibleTools, []string{"dpkg-deb=dpkg", "gpg=gnupg", "nginx=nginx-light", "prometheus=prometheus"})
+		all = append(all, hosttest.Missing(tools...)...)
+	default:
+		all = append(all, fmt.Sprintf("%s=%q: say hosts or processes", machinesEnv, chosen))
+	}
+	return strings.Join(all, "\n")
+}
+
+// sweep takes away all that this or an earlier run has left on the machine.
+func sweep(ctx context.Context) error {
+	err := errors.Join(hosttest.Sweep(prefix), netns.Sweep(ctx, prefix))
+	left, _ := filepath.Glob("/tmp/" + prefix + "*") // the pattern is right
+	for _, dir := range left {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
+}
+
+// prepared makes what can't be made once the tests are in a network of their own, and
+// says in variables where it is: the command, built now if it was not given; for hosts
+// the packages, and the command that is in the first of them.
+func prepared(ctx context.Context, dir string) ([]string, error) {
+	if os.Getenv(machinesEnv) != "hosts" {
+		if os.Getenv(binaryEnv) != "" {
+			return nil, nil
+		}
+		command, err := build(ctx, filepath.Join(dir, "preau"))
+		return []string{binaryEnv + "=" + command}, err
+	}
+	packages, err := hosttest.Prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	program := filepath.Join(dir, "program")
+	if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", packageOf(packages, first), program).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("unpack the command: %w: %s", err, out)
+	}
+	return []string{binaryEnv + "=" + filepath.Join(program, "usr/bin/preau"), packagesEnv + "=" + packages}, nil
 }
 
 func build(ctx context.Context, file string, flags ...string) (string, error) {

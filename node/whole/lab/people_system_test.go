@@ -184,5 +184,5 @@ func (c *country) admin(ctx context.Context, network, address string) (net.Conn,
 	case "b":
 		return c.schools[number/each].hosts[number%each].Dial(ctx, d, network, at.Admin)
 	}
-	return d.DialContext(ctx, network, at.Admin)
+	return c.gateway.Dial(ctx, d, network, at.Admin)
 }

@@ -18,6 +18,7 @@ import (
 // took, and what crossed the lines meanwhile.
 type report struct {
 	began time.Time
+	where []string // it happened
 
 	mu      sync.Mutex
 	last    time.Time
@@ -26,16 +27,9 @@ type report struct {
 	figures []string
 }
 
-func newReport() *report {
+func newReport(where ...string) *report {
 	now := time.Now()
-	return &report{began: now, last: now}
-}
-
-// did notes a step that has just ended; it began where the one before ended.
-func (r *report) did(what, more string, args ...any) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.step(what, fmt.Sprintf(more, args...), "")
+	return &report{began: now, last: now, where: where}
 }
 
 func (r *report) step(what, more, lines string) {
@@ -51,7 +45,8 @@ func (r *report) figure(what, got string, args ...any) {
 	r.figures = append(r.figures, fmt.Sprintf("| %s | %s |", what, fmt.Sprintf(got, args...)))
 }
 
-// did notes a step, and what has crossed the schools' lines since the one before.
+// did notes a step that has just ended, and what has crossed the schools' lines since
+// the one before, where it began.
 func (c *country) did(t *testing.T, what, more string, args ...any) {
 	t.Helper()
 	var now []netns.Crossed
@@ -86,7 +81,7 @@ func (r *report) write(t *testing.T) {
 		end = "SOMETHING FAILED: see the test's log."
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# The story of a country, %s\n\n%s\n\n", r.began.Format("2 January 2006 15:04"), end)
+	fmt.Fprintf(&b, "# The story of a country, %s\n\n%s\n\n%s\n\n", r.began.Format("2 January 2006 15:04"), end, strings.Join(r.where, " "))
 	fmt.Fprintf(&b, "| At | Took | What | | Over the lines, school 1 / school 2 |\n|---|---|---|---|---|\n%s\n", strings.Join(r.steps, "\n"))
 	if len(r.figures) > 0 {
 		fmt.Fprintf(&b, "\n| Figure | |\n|---|---|\n%s\n", strings.Join(r.figures, "\n"))

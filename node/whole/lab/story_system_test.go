@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -20,9 +18,6 @@ import (
 const (
 	mib        = 1 << 20
 	collection = "volcans"
-	// second is the version to which the region is upgraded: the same program
-	// under another name, so that all of it can be put back.
-	second = "lab-2"
 )
 
 // TestACountry has people live through what a school year brings, and measures
@@ -35,12 +30,6 @@ func TestACountry(t *testing.T) {
 }
 
 func (c *country) story(t *testing.T) {
-	built := make(chan error, 1)
-	next := filepath.Join(c.dir, "next")
-	go func() { // people come first: the machine has something to do meanwhile
-		_, err := build(t.Context(), next, "-ldflags", "-X preau/node/obs.version="+second)
-		built <- err
-	}()
 	prometheus := c.watched(t)
 	kept := &deposits{}
 	files := map[string]*file{}
@@ -48,10 +37,9 @@ func (c *country) story(t *testing.T) {
 	path, lesson := c.published(t, files)
 	teacher := c.prepared(t, path, files[path], lesson)
 	c.cutOff(t, prometheus, teacher, kept, path, files[path])
-	if err := <-built; err != nil {
-		t.Fatal(err)
-	}
-	c.upgraded(t, kept, files, next)
+	c.on.ready(t)
+	c.upgraded(t, kept, files)
+	c.on.pull(t, c)
 	c.ended(t, prometheus, kept)
 }
 
@@ -93,7 +81,7 @@ func (c *country) prepared(t *testing.T, path string, film *file, title string) 
 	s := c.schools[0]
 	b := s.boxes[0]
 	teacher := s.teacher(t, c, b)
-	at := teacher.prepare(t, "Les volcans", "volcan reveille")
+	at := teacher.prepare(t, c.on.today(), "Les volcans", "volcan reveille")
 	within(t, 2*time.Minute, func(context.Context) error {
 		if page := teacher.get(t, at); !strings.Contains(page, "Tout est prêt") {
 			return fmt.Errorf("the lesson is not ready: %.1500s", regexp.MustCompile(`<[^>]*>`).ReplaceAllString(page, " "))
@@ -183,71 +171,30 @@ func (c *country) well(t *testing.T) {
 
 // upgraded has the region go to the second version, server by server, and back,
 // while everybody works.
-func (c *country) upgraded(t *testing.T, kept *deposits, files map[string]*file, next string) {
+func (c *country) upgraded(t *testing.T, kept *deposits, files map[string]*file) {
 	t.Helper()
 	l := c.begin(t, kept, files)
 	before := len(kept.all)
 	began := time.Now()
-	c.roll(t, next, second)
-	c.did(t, "the region is upgraded, server by server, under load", "to version %s; the leader last, after another was told to lead", second)
-	c.roll(t, os.Getenv(binaryEnv), "")
-	c.did(t, "and put back", "")
+	c.on.change(t, c, second)
+	c.on.change(t, c, first)
 	took := time.Since(began)
 	l.end(t)
 	c.did(t, "what was decided meanwhile is what the region says", "%d decisions (%.0f a second, the longest took %.2f s), %d downloads, %d deposits; failed: %d",
 		len(l.decided), float64(len(l.decided))/took.Seconds(), l.longest.Seconds(), l.downloads, len(kept.all)-before, len(l.errs))
 }
 
-// roll replaces the program of each server, the leader's last.
-func (c *country) roll(t *testing.T, binary, version string) {
-	t.Helper()
-	leader, err := c.Leader(t.Context())
-	if err != nil || leader == nil {
-		t.Fatalf("who leads: %v", err)
-	}
-	var order []*ministry.Process
-	for _, s := range c.Servers {
-		if s != leader {
-			order = append(order, s)
-		}
-	}
-	for _, s := range append(order, leader) {
-		if s == leader {
-			if _, err := c.Command(t.Context(), "region", "lead", order[0].Name, "--as", c.Ministry.Operator, "--json"); err != nil {
-				t.Error(err)
-			}
-		}
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-		s.Use(binary)
-		if err := s.Start(); err != nil {
-			t.Fatal(err)
-		}
-		within(t, time.Minute, func(ctx context.Context) error { return c.is(ctx, s.Name, version) })
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		err := c.Healthy(ctx)
-		cancel()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// is reports whether a process is of that version; "": of any but the second.
-func (c *country) is(ctx context.Context, name, version string) error {
+// version is what a process says of itself.
+func (c *country) version(ctx context.Context, name string) (string, error) {
 	text, err := c.look(ctx, name, "/metrics")
 	if err != nil {
-		return err
+		return "", err
 	}
 	info := regexp.MustCompile(`preau_build_info\{[^}]*version="([^"]*)"`).FindSubmatch(text)
 	if info == nil {
-		return fmt.Errorf("%s does not say its version", name)
+		return "", fmt.Errorf("%s does not say its version", name)
 	}
-	if got := string(info[1]); got != version && (version != "" || got == second) {
-		return fmt.Errorf("%s is of version %q", name, got)
-	}
-	return nil
+	return string(info[1]), nil
 }
 
 // ended is how it has to end: all is well, nothing is lost, nobody is alarmed.

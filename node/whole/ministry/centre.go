@@ -94,8 +94,11 @@ func (c *Centre) Published(ctx context.Context) (map[string]string, error) {
 			return nil, fmt.Errorf("%+v", rec)
 		}
 		key, ok := value["key"].(string)
-		if !ok || out[key] != "" {
-			return nil, fmt.Errorf("the catalogue has %q twice, or no key: %+v", key, rec)
+		if !ok { // an operator has published it, and it is in no bucket
+			continue
+		}
+		if out[key] != "" {
+			return nil, fmt.Errorf("the catalogue has %q twice: %+v", key, rec)
 		}
 		out[key] = "/r/" + rec.ID + "/" + path.Base(key)
 	}

@@ -235,15 +235,16 @@ func (m *Ministry) box(ctx context.Context, n int) error {
 		return err
 	}
 	budget := cmp.Or(at.Budget, "2GiB")
-	b.Process = m.process(name, at, "box", "--listen", at.Listen, "--data", b.data, "--admin", at.Admin, "--budget", budget)
+	args := []string{"box", "--listen", at.Listen, "--data", b.data, "--admin", at.Admin, "--budget", budget}
 	if at.Settings != "" {
 		settings := filepath.Join(m.cfg.Dir, name+".toml")
 		text := fmt.Sprintf("data = %q\nbudget = %q\n[admin]\nlisten = %q\n%s", b.data, budget, at.Admin, at.Settings)
 		if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
 			return err
 		}
-		b.args = []string{"box", "--config", settings}
+		args = []string{"box", "--config", settings}
 	}
+	b.Process = m.process(name, at, args...)
 	m.Boxes = append(m.Boxes, b)
 	return b.Start()
 }

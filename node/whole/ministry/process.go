@@ -24,11 +24,31 @@ import (
 // stopWithin is how long a process may take to stop in good order.
 const stopWithin = 30 * time.Second
 
+// Machine is what a part of the ministry runs on: a process of this machine, or a
+// computer of its own.
+type Machine interface {
+	// Start begins it, which must not run.
+	Start() error
+	// Stop ends it in good order, if it runs.
+	Stop() error
+	// Kill ends it as a power cut does. One that has ended before is an error.
+	Kill() error
+	// Over is an error if it has ended by itself.
+	Over() error
+	// Tail is the end of its log.
+	Tail() string
+}
+
 // Process is one of the ministry's, which can be ended and started again.
 type Process struct {
 	Name string
-	Log  string // its file
+	Machine
+}
 
+// Program is a Machine that is no more than a process of this one.
+type Program struct {
+	name  string
+	log   string   // its file
 	enter []string // before the command: it runs it where it is to run
 	args  []string
 
@@ -41,7 +61,7 @@ type Process struct {
 
 // process is one that Close ends.
 func (m *Ministry) process(name string, at Place, args ...string) *Process {
-	p := &Process{Name: name, Log: filepath.Join(m.cfg.Dir, name+".log"), binary: m.cfg.Binary, enter: at.Enter, args: args}
+	p := &Process{name, &Program{name: name, log: filepath.Join(m.cfg.Dir, name+".log"), binary: m.cfg.Binary, enter: at.Enter, args: args}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.all = append(m.all, p)
@@ -54,21 +74,24 @@ func ours() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }
 
-// Use has the process be another build of the command from its next start on.
+// Use has a process that is such here be another build of the command from its next
+// start on.
 func (p *Process) Use(binary string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.binary = binary
+	if own, ok := p.Machine.(*Program); ok {
+		own.mu.Lock()
+		defer own.mu.Unlock()
+		own.binary = binary
+	}
 }
 
-// Start starts the process, which must not run.
-func (p *Process) Start() error {
+// Start implements Machine.
+func (p *Program) Start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil {
-		return fmt.Errorf("%s runs already", p.Name)
+		return fmt.Errorf("%s runs already", p.name)
 	}
-	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
@@ -77,7 +100,7 @@ func (p *Process) Start() error {
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, ours()
 	err = cmd.Start()
 	if err := errors.Join(err, log.Close()); err != nil {
-		return fmt.Errorf("start %s: %w", p.Name, err)
+		return fmt.Errorf("start %s: %w", p.name, err)
 	}
 	exited := make(chan struct{})
 	p.cmd, p.exited, p.err = cmd, exited, nil
@@ -91,8 +114,15 @@ func (p *Process) Start() error {
 	return nil
 }
 
-// PID is its process, or 0.
+// PID is the process of one that is such here, or 0.
 func (p *Process) PID() int {
+	if own, ok := p.Machine.(*Program); ok {
+		return own.pid()
+	}
+	return 0
+}
+
+func (p *Program) pid() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd == nil {
@@ -101,8 +131,8 @@ func (p *Process) PID() int {
 	return p.cmd.Process.Pid
 }
 
-// Over is an error if the process has ended by itself.
-func (p *Process) Over() error {
+// Over implements Machine.
+func (p *Program) Over() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd == nil {
@@ -110,25 +140,25 @@ func (p *Process) Over() error {
 	}
 	select {
 	case <-p.exited:
-		return fmt.Errorf("%s has ended by itself: %w: %s", p.Name, p.err, p.Tail())
+		return fmt.Errorf("%s has ended by itself: %w: %s", p.name, p.err, p.Tail())
 	default:
 		return nil
 	}
 }
 
-// Kill ends it as a power cut does. One that has ended before is an error.
-func (p *Process) Kill() error {
+// Kill implements Machine.
+func (p *Program) Kill() error {
 	err := p.Over()
 	return errors.Join(err, p.end(syscall.SIGKILL))
 }
 
-// Stop ends it in good order, if it runs.
-func (p *Process) Stop() error {
+// Stop implements Machine.
+func (p *Program) Stop() error {
 	err := p.Over()
 	return errors.Join(err, p.end(syscall.SIGTERM))
 }
 
-func (p *Process) end(by syscall.Signal) error {
+func (p *Program) end(by syscall.Signal) error {
 	p.mu.Lock()
 	cmd, exited := p.cmd, p.exited
 	p.cmd = nil
@@ -137,7 +167,7 @@ func (p *Process) end(by syscall.Signal) error {
 		return nil
 	}
 	if err := cmd.Process.Signal(by); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("end %s: %w", p.Name, err)
+		return fmt.Errorf("end %s: %w", p.name, err)
 	}
 	late := time.NewTimer(stopWithin)
 	defer late.Stop()
@@ -146,7 +176,7 @@ func (p *Process) end(by syscall.Signal) error {
 		return nil
 	case <-late.C:
 	}
-	err := fmt.Errorf("%s has not stopped after %v: %s", p.Name, stopWithin, p.Tail())
+	err := fmt.Errorf("%s has not stopped after %v: %s", p.name, stopWithin, p.Tail())
 	if kill := cmd.Process.Kill(); kill != nil && !errors.Is(kill, os.ErrProcessDone) {
 		return errors.Join(err, kill)
 	}
@@ -154,9 +184,9 @@ func (p *Process) end(by syscall.Signal) error {
 	return err
 }
 
-// Tail is the end of its log.
-func (p *Process) Tail() string {
-	text, err := os.ReadFile(p.Log)
+// Tail implements Machine.
+func (p *Program) Tail() string {
+	text, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()
 	}

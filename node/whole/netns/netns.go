@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -40,7 +41,8 @@ func Missing() string {
 	return ""
 }
 
-// Sweep takes away the namespaces whose names begin so.
+// Sweep takes away the namespaces whose names begin so, and ends what still runs in
+// them.
 func Sweep(ctx context.Context, prefix string) error {
 	out, err := exec.CommandContext(ctx, "ip", "netns", "list").Output()
 	if err != nil {
@@ -50,7 +52,26 @@ func Sweep(ctx context.Context, prefix string) error {
 	for line := range strings.Lines(string(out)) {
 		name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if strings.HasPrefix(name, prefix) {
-			errs = append(errs, exec.CommandContext(ctx, "ip", "netns", "del", name).Run())
+			errs = append(errs, end(ctx, name), exec.CommandContext(ctx, "ip", "netns", "del", name).Run())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// end ends every process in a namespace. None of them is to be there any more.
+func end(ctx context.Context, ns string) error {
+	out, err := exec.CommandContext(ctx, "ip", "netns", "pids", ns).Output()
+	if err != nil {
+		return fmt.Errorf("list what runs in %s: %w", ns, err)
+	}
+	var errs []error
+	for field := range strings.FieldsSeq(string(out)) {
+		pid, err := strconv.Atoi(field)
+		if err == nil && pid != os.Getpid() {
+			err = unix.Kill(pid, unix.SIGKILL)
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("end process %s in %s: %w", field, ns, err))
 		}
 	}
 	return errors.Join(errs...)
