@@ -4,8 +4,6 @@ package images_test
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,10 +21,10 @@ import (
 
 // vm is a machine with the image on its disk.
 type vm struct {
-	cmd                   *exec.Cmd
-	dir, disk             string
-	monitor, page, inside string
-	ended                 chan struct{}
+	emulated
+
+	dir, disk       string
+	monitor, inside string
 }
 
 // start switches a machine on. There is one processor's worth of emulation, so
@@ -40,25 +38,15 @@ func (v *vm) start(t *testing.T, more ...string) {
 		do(t, "", nil, "cp", "/usr/share/OVMF/OVMF_VARS_4M.fd", vars)
 	}
 	port, look := freePort(t), freePort(t)
-	v.page, v.inside = fmt.Sprintf("http://127.0.0.1:%d", port), fmt.Sprintf("127.0.0.1:%d", look)
-	args := []string{"-n", "5", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", "2", "-m", "1536",
+	v.inside = fmt.Sprintf("127.0.0.1:%d", look)
+	args := []string{"qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", "2", "-m", "1536",
 		"-nodefaults", "-display", "none",
 		"-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd", "-drive", "if=pflash,format=raw,file=" + vars,
 		"-drive", "if=none,id=d,format=raw,file=" + v.disk + ",discard=unmap", "-device", "virtio-blk-pci,drive=d,bootindex=1",
 		"-device", "virtio-rng-pci", "-device", "qemu-xhci,id=usb", "-device", "i6300esb", "-action", "watchdog=reset",
 		"-netdev", fmt.Sprintf("user,id=n,hostfwd=tcp:127.0.0.1:%d-:80,hostfwd=tcp:127.0.0.1:%d-:9199", port, look), "-device", "virtio-net-pci,netdev=n,mac=52:54:00:0b:ad:c0",
 		"-serial", "file:" + filepath.Join(v.dir, "serial.txt"), "-monitor", "unix:" + v.monitor + ",server,nowait"}
-	v.cmd = exec.Command("nice", append(args, more...)...) // its end is told below
-	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	v.cmd.Stderr = os.Stderr
-	if err := v.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	v.ended = make(chan struct{})
-	go func(c *exec.Cmd, ended chan struct{}) {
-		_ = c.Wait() // it is killed, or its guest has switched it off
-		close(ended)
-	}(v.cmd, v.ended)
+	v.on(t, port, append(args, more...)...)
 	t.Cleanup(func() {
 		v.cut()
 		if t.Failed() {
@@ -66,12 +54,6 @@ func (v *vm) start(t *testing.T, more ...string) {
 			t.Logf("the machine's console:\n%s", text[max(0, len(text)-16000):])
 		}
 	})
-}
-
-// cut takes the power away: what the guest has not synced is gone.
-func (v *vm) cut() {
-	_ = v.cmd.Process.Kill() // or it has just ended
-	<-v.ended
 }
 
 // says gives the machine's monitor a command.
@@ -110,40 +92,6 @@ func prompt(r io.Reader) error {
 		return fmt.Errorf("the monitor says %s", text[i:])
 	}
 	return nil
-}
-
-func textSum(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:])
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
-}
-
-// get asks the box for a page.
-func (v *vm) get(ctx context.Context, path, lang string) (int, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, v.page+path, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	r.Header.Set("Accept", "text/html")
-	r.Header.Set("Accept-Language", lang)
-	resp, err := http.DefaultClient.Do(r) //nolint:forbidigo // a test's, to loopback
-	if err != nil {
-		return 0, "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(body), err
 }
 
 // begin downloads something, says when a part of it has come, and goes on until

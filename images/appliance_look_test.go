@@ -176,15 +176,3 @@ func (r applianceRegion) film(t *testing.T, dir string) (file, sum string) {
 	r.must(t, "publish", file, "--collection", "lessons", "--id", "film", "--no-subscribe")
 	return file, digest(t, file)
 }
-
-// serves waits until the machine serves a whole film.
-func (v *vm) serves(t *testing.T, limit time.Duration, sum string) {
-	t.Helper()
-	within(t, limit, func() error {
-		code, body, err := v.get(t.Context(), "/r/film", "fr")
-		if err == nil && (code != 200 || textSum(body) != sum) {
-			return fmt.Errorf("%d, %d bytes", code, len(body))
-		}
-		return err
-	})
-}

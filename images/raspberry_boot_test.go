@@ -3,16 +3,12 @@
 package images_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,38 +19,21 @@ import (
 // no Raspberry Pi: U-Boot is the one for such machines, and there is no firmware
 // before it. From U-Boot's script on all is as on the board.
 type board struct {
-	disk, serial, page string
-	cmd                *exec.Cmd
-	ended              chan struct{}
+	emulated
+
+	disk, serial string
 }
 
 // start switches the machine on. Its processor is a Pi 4's.
 func (b *board) start(t *testing.T) {
 	t.Helper()
 	port := freePort(t)
-	b.page = fmt.Sprintf("http://127.0.0.1:%d", port)
-	b.cmd = exec.Command("nice", "-n", "10", "qemu-system-aarch64", "-M", "virt", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "cortex-a72", "-smp", "2", "-m", "1536",
+	b.on(t, port, "qemu-system-aarch64", "-M", "virt", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "cortex-a72", "-smp", "2", "-m", "1536",
 		"-nodefaults", "-display", "none", "-bios", "/usr/lib/u-boot/qemu_arm64/u-boot.bin",
 		"-drive", "if=none,id=d,format=raw,file="+b.disk, "-device", "virtio-blk-pci,drive=d", "-device", "virtio-rng-pci",
 		"-netdev", fmt.Sprintf("user,id=n,hostfwd=tcp:127.0.0.1:%d-:80", port), "-device", "virtio-net-pci,netdev=n,mac=52:54:00:0b:ad:c1,romfile=",
-		"-chardev", "file,id=s,append=on,path="+b.serial, "-serial", "chardev:s") // its end is told below
-	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	b.cmd.Stderr = os.Stderr
-	if err := b.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	b.ended = make(chan struct{})
-	go func(c *exec.Cmd, ended chan struct{}) {
-		_ = c.Wait() // it is killed
-		close(ended)
-	}(b.cmd, b.ended)
+		"-chardev", "file,id=s,append=on,path="+b.serial, "-serial", "chardev:s")
 	t.Cleanup(b.cut)
-}
-
-// cut takes the power away: what the guest has not synced is gone.
-func (b *board) cut() {
-	_ = b.cmd.Process.Kill() // or it has just ended
-	<-b.ended
 }
 
 // said is how often the console has had a text.
@@ -67,39 +46,8 @@ func (b *board) said(t *testing.T, text string) int {
 	return strings.Count(string(all), text)
 }
 
-// get asks the box for a page.
-func (b *board) get(ctx context.Context, path string) (int, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.page+path, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	r.Header.Set("Accept", "text/html")
-	r.Header.Set("Accept-Language", "fr")
-	resp, err := http.DefaultClient.Do(r) //nolint:forbidigo // a test's, to loopback
-	if err != nil {
-		return 0, "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(body), err
-}
-
-// serves waits until the box serves what the region has published under /r/film.
-func (b *board) serves(t *testing.T, want string) {
-	t.Helper()
-	hosttest.Within(t, 8*time.Minute, func() error {
-		code, body, err := b.get(t.Context(), "/r/film")
-		if err == nil && (code != http.StatusOK || textSum(body) != want) {
-			return fmt.Errorf("%d, %d bytes", code, len(body))
-		}
-		return err
-	})
-}
-
-// on reads a file of the boot partition of a machine that is off.
-func (b *board) on(t *testing.T, name string) string {
+// has reads a file of the boot partition of a machine that is off.
+func (b *board) has(t *testing.T, name string) string {
 	t.Helper()
 	return hosttest.Do(t, "", nil, "mtype", "-i", onBoot(t, b.disk), "::"+name)
 }
@@ -154,7 +102,7 @@ func TestARaspberrysFirstStartUpdateAndWayBack(t *testing.T) {
 
 	began := time.Now()
 	b.start(t)
-	b.serves(t, want)
+	b.serves(t, 8*time.Minute, want)
 	t.Logf("first start to serving: %v", time.Since(began).Round(time.Second))
 
 	// The list and its signature last, as README says.
@@ -172,10 +120,10 @@ func TestARaspberrysFirstStartUpdateAndWayBack(t *testing.T) {
 	})
 	t.Logf("from its publication until the update is in its place: %v", time.Since(began).Round(time.Second))
 	b.cut()
-	if has := b.on(t, "preau.toml"); strings.Contains(has, token) {
+	if has := b.has(t, "preau.toml"); strings.Contains(has, token) {
 		t.Errorf("the token is still on the boot partition:\n%s", has)
 	}
-	if good, trial := b.on(t, "good.env"), b.on(t, "trial.env"); good != "version=1.0.0\n" || trial != "version=2.0.0\n" {
+	if good, trial := b.has(t, "good.env"), b.has(t, "trial.env"); good != "version=1.0.0\n" || trial != "version=2.0.0\n" {
 		t.Errorf("good: %q, on trial: %q", good, trial)
 	}
 	names := []string{}
@@ -188,7 +136,7 @@ func TestARaspberrysFirstStartUpdateAndWayBack(t *testing.T) {
 
 	began = time.Now()
 	b.start(t)
-	b.serves(t, want)
+	b.serves(t, 8*time.Minute, want)
 	hosttest.Within(t, 8*time.Minute, func() error {
 		list, err := b.listed(t)
 		if err == nil && (strings.Contains(list, "trial.env") || strings.Contains(list, "good.new") || strings.Contains(list, "try")) {
@@ -198,7 +146,7 @@ func TestARaspberrysFirstStartUpdateAndWayBack(t *testing.T) {
 	})
 	t.Logf("the new version's start, until it is made good: %v", time.Since(began).Round(time.Second))
 	b.cut()
-	if good := b.on(t, "good.env"); good != "version=2.0.0\n" {
+	if good := b.has(t, "good.env"); good != "version=2.0.0\n" {
 		t.Errorf("good: %q", good)
 	}
 
@@ -209,7 +157,7 @@ func TestARaspberrysFirstStartUpdateAndWayBack(t *testing.T) {
 	tries, older := b.said(t, "starting 3.0.0"), b.said(t, "starting 2.0.0")
 	began = time.Now()
 	b.start(t)
-	b.serves(t, want)
+	b.serves(t, 8*time.Minute, want)
 	t.Logf("with a version that can't be started, to serving again: %v", time.Since(began).Round(time.Second))
 	if n, m := b.said(t, "starting 3.0.0")-tries, b.said(t, "starting 2.0.0")-older; n != 3 || m != 1 {
 		t.Errorf("it was tried %d times, and the older version %d times", n, m)
