@@ -54,7 +54,9 @@ func newTube(t *testing.T, n, size int, video ...func(*platformtest.Video)) *tub
 	}
 	tb.data = noise(tb.starts[n]+tubeTail, 5)
 	id := tb.site.UUID("public")
-	v := platformtest.Video{UUID: id, Heights: []int{720}, Data: func(string) ([]byte, []int) { return tb.data, tb.starts }}
+	// As it is now: a test may have another later, while this one is still being sent.
+	data, starts := tb.data, tb.starts
+	v := platformtest.Video{UUID: id, Heights: []int{720}, Data: func(string) ([]byte, []int) { return data, starts }}
 	for _, change := range video {
 		change(&v)
 	}

@@ -25,9 +25,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
+	"preau/cache/block/lockfile"
 	"preau/node/keep"
 )
 
@@ -81,7 +81,7 @@ type Updater struct {
 	parts Parts
 	log   *slog.Logger
 	s     state
-	lock  *os.File
+	lock  *lockfile.Lock
 }
 
 // New makes a run. Nobody else may be at it; Close ends that.
@@ -97,11 +97,10 @@ func New(cfg Config, parts Parts, log *slog.Logger) (*Updater, error) {
 	}
 	u := &Updater{cfg: cfg, parts: parts, log: log.With("part", "update")}
 	var err error
-	if u.lock, err = os.OpenFile(u.path("lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+	if u.lock, err = lockfile.Take(u.path("lock")); errors.Is(err, lockfile.ErrHeld) {
+		return nil, errors.New("another run is under way: preau update says how far it is")
+	} else if err != nil {
 		return nil, err
-	}
-	if err := syscall.Flock(int(u.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(errors.New("another run is under way: preau update says how far it is"), u.lock.Close())
 	}
 	if err := u.load(); err != nil {
 		return nil, errors.Join(err, u.lock.Close())

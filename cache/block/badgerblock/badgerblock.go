@@ -47,7 +47,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -56,6 +55,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"preau/cache/block"
+	"preau/cache/block/lockfile"
 )
 
 const (
@@ -123,7 +123,7 @@ type Store struct {
 	keeper  Keeper
 	log     *slog.Logger
 	met     *metrics
-	lock    *os.File
+	lock    *lockfile.Lock
 	space   func(dir string) (free, total int64, err error)
 
 	rings    []*ring

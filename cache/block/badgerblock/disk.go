@@ -81,15 +81,3 @@ func statOf(fd uintptr) (fileStat, error) {
 	m, c := statTimes(&st)
 	return fileStat{dev: uint64(st.Dev), ino: st.Ino, size: st.Size, mtime: m, ctime: c}, nil
 }
-
-// lockDir keeps other processes out of dir until the file is closed.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), f.Close())
-	}
-	return f, nil
-}

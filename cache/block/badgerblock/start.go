@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"preau/cache/block"
+	"preau/cache/block/lockfile"
 )
 
 const (
@@ -80,7 +81,7 @@ func (s *Store) start() (err error) {
 	if err := os.MkdirAll(filepath.Join(s.cfg.Dir, segments), 0o700); err != nil {
 		return err
 	}
-	if s.lock, err = lockDir(s.cfg.Dir); err != nil {
+	if s.lock, err = lockfile.Take(filepath.Join(s.cfg.Dir, lockName)); err != nil {
 		return err
 	}
 	defer func() {

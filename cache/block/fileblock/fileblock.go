@@ -27,6 +27,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"preau/cache/block"
+	"preau/cache/block/lockfile"
 )
 
 // segment is where all blocks lie.
@@ -40,7 +41,7 @@ const (
 var (
 	errClosed = errors.New("block store is closed")
 	// ErrLocked reports that another process uses the folder.
-	ErrLocked = errors.New("in use by another process: stop that one first")
+	ErrLocked = lockfile.ErrHeld
 )
 
 // Config says where blocks lie.
@@ -67,7 +68,7 @@ func (c Config) Validate() error {
 type Store struct {
 	cfg     Config
 	log     *slog.Logger
-	lock    *os.File
+	lock    *lockfile.Lock
 	metrics *metrics
 
 	mu      sync.Mutex
@@ -119,7 +120,7 @@ func (s *Store) start() error {
 		return err
 	}
 	var err error
-	if s.lock, err = lockDir(s.cfg.Dir); err != nil {
+	if s.lock, err = lockfile.Take(filepath.Join(s.cfg.Dir, lockName)); err != nil {
 		return err
 	}
 	left, err := os.ReadDir(temp)

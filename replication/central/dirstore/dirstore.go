@@ -35,6 +35,7 @@ import (
 	"sync"
 	"time"
 
+	"preau/cache/block/lockfile"
 	"preau/replication/central/store"
 )
 
@@ -55,7 +56,7 @@ const (
 // Store is a store.Store in a folder. Open makes one.
 type Store struct {
 	dir  string
-	lock *os.File
+	lock *lockfile.Lock
 	log  *slog.Logger
 
 	gate   sync.Mutex // guards closed, and calls' Add against its Wait

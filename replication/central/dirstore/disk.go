@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"preau/cache/block/lockfile"
 	"preau/replication/central/store"
 )
 
@@ -77,7 +78,10 @@ func (s *Store) claim() (err error) {
 			return fmt.Errorf("it holds %q, which is none of ours: choose an empty folder", n.Name())
 		}
 	}
-	s.lock, err = os.OpenFile(filepath.Join(s.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	s.lock, err = lockfile.Take(filepath.Join(s.dir, "lock"))
+	if errors.Is(err, lockfile.ErrHeld) {
+		return fmt.Errorf("%w: another process has it open: stop that one first", store.ErrUnavailable)
+	}
 	if err != nil {
 		return explain("lock it", err)
 	}
@@ -86,13 +90,6 @@ func (s *Store) claim() (err error) {
 			err = errors.Join(err, s.lock.Close())
 		}
 	}()
-	err = syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return fmt.Errorf("%w: another process has it open: stop that one first", store.ErrUnavailable)
-	}
-	if err != nil {
-		return explain("lock it", err)
-	}
 	format := filepath.Join(s.dir, "format")
 	switch text, err := os.ReadFile(format); {
 	case err == nil && string(text) == formatText:

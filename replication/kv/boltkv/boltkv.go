@@ -40,6 +40,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"preau/cache/block/lockfile"
 	"preau/replication/kv"
 )
 
@@ -54,7 +55,7 @@ const advice = "stop, remove this file and start again: it is rebuilt from the s
 var (
 	errClosed = errors.New("kv store is closed")
 	// ErrLocked reports that another process has the file.
-	ErrLocked = errors.New("in use by another process: stop that one first")
+	ErrLocked = lockfile.ErrHeld
 )
 
 // Config holds what may be tuned. Start from DefaultConfig.
@@ -87,7 +88,7 @@ func (c Config) Validate() error {
 type Store struct {
 	path string
 	cfg  Config
-	lock *os.File
+	lock *lockfile.Lock
 
 	writer sync.Mutex // held by Update, Replace and Close
 
@@ -160,24 +161,14 @@ func (s *Store) start() (*file, error) {
 
 // lockFile takes the lock that keeps other processes out. The lock is on a file
 // of its own because Replace puts another inode at the store's path.
-func lockFile(path string, wait time.Duration) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
+func lockFile(path string, wait time.Duration) (*lockfile.Lock, error) {
 	const every = 20 * time.Millisecond
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for start := time.Now(); ; <-tick.C {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return f, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errors.Join(fmt.Errorf("lock: %w", err), f.Close())
-		}
-		if time.Since(start) >= wait {
-			return nil, errors.Join(ErrLocked, f.Close())
+		l, err := lockfile.Take(path)
+		if !errors.Is(err, ErrLocked) || time.Since(start) >= wait {
+			return l, err
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"preau/cache/block/lockfile"
+
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
@@ -189,19 +191,14 @@ func removeDir(parent, name string) error {
 }
 
 func lock(path string) (func() error, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	l, err := lockfile.Take(path)
+	if errors.Is(err, lockfile.ErrHeld) {
+		return nil, fmt.Errorf("%s: %w", filepath.Dir(path), ErrLocked)
+	}
 	if err != nil {
 		return nil, err
 	}
-	// The lock is the kernel's: it is gone when the process is, however it ended.
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		err = errors.Join(err, f.Close())
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s: %w", filepath.Dir(path), ErrLocked)
-		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return f.Close, nil
+	return l.Close, nil
 }
 
 func syncDir(dir string) error {
