@@ -18,7 +18,7 @@ import (
 const (
 	// leastPatience and mostPatience bound how long a box may take to its first
 	// word; within them it is as long as it takes as a rule.
-	leastPatience, mostPatience = 100 * time.Millisecond, time.Second
+	leastPatience, mostPatience = 250 * time.Millisecond, time.Second
 	// betweenWords is how long it may be silent after that: it says every wordEvery
 	// that it works on it.
 	betweenWords = 2 * time.Second
