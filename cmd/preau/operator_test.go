@@ -161,6 +161,7 @@ func TestCommandsSendWhatWasSaid(t *testing.T) {
 		t.Errorf("took back %+v", back)
 	}
 	do(t, "readmit", "s1", "--role", "server", "--code", "ABCD-EFGH-JKLM").want(t, exitUsage, "--code is that of a box")
+	do(t, "readmit", "lib-1", "--code", "").want(t, exitUsage, "--code is empty")
 	r.On("POST /v1/returns", refuse(409, "code", "it has another code"))
 	do(t, "readmit", "lib-1", "--code", "ABCD-EFGH-JKLM").want(t, exitRefused, "it has another code")
 	r.On("POST /v1/returns", refuse(404, control.CodeUnexpected, "the server answers 404 Not Found"))

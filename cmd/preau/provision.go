@@ -41,7 +41,7 @@ func (provisionCmd) Help() string {
 
 The token is wiped from the file once it was used.
 
-A box whose disk does not open (another main board, a dead disk) runs from memory. If it has left a note of who it is, it tells its region and shows a code; an operator who has compared that takes it back from afar: preau boxes, then preau readmit NAME --code CODE.`
+A box whose disk does not open (another main board, a dead disk) runs from memory. If it has left a note of who it is, it tells its region and shows a code; an operator calls the school at the number on file, compares the code and takes the box back from afar: preau boxes, then preau readmit NAME --code CODE.`
 }
 
 // Run returns once the box is enrolled.

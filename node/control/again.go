@@ -54,7 +54,7 @@ func (p Place) read() (out enrol.Place, err error) {
 		return out, fmt.Errorf("%.40q does not name the authority of a region", p.Authority)
 	}
 	out.Authority, out.Servers = wire.Pin(pin), p.Servers
-	return out, nil
+	return out, out.Check()
 }
 
 // Comeback is a box without its disk that wants its place back.
@@ -110,6 +110,8 @@ func AskBack(ctx context.Context, c Comeback, why string) (Told, error) {
 		return Told{}, &Error{Status: http.StatusForbidden, Code: "token_unknown", cause: err, Detail: "the region does not know the box " + c.Place.Name + " by what lies on its boot partition: a new invitation is needed (preau region token)"}
 	case errors.Is(err, enrol.ErrRevoked):
 		return Told{}, &Error{Status: http.StatusForbidden, Code: "revoked", cause: err, Detail: "the region has revoked " + c.Place.Name}
+	case errors.Is(err, enrol.ErrTooMany):
+		return Told{}, &Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, cause: err, Detail: "too many ask the region for a place back, and " + c.Place.Name + " is not taken down yet: it asks again by itself"}
 	}
 	return Told{Servers: told.Servers, Accepted: told.Accepted}, err
 }

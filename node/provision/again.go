@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"preau/node/config"
 	"preau/node/control"
 	"preau/node/keep"
 )
@@ -47,12 +48,25 @@ func (p *Provision) leaveNote() {
 	now := note{About: about, Place: place, Network: p.kept.Settings.Network}
 	var had note
 	// What can't be read is written anew.
-	if err := keep.Read(p.cfg.Note, maxNote, &had); err == nil && reflect.DeepEqual(had, now) {
-		return
+	if err := keep.Read(p.cfg.Note, maxNote, &had); err == nil {
+		// A stick may have brought a box without its disk into another region, until
+		// it is switched off. The note is that of the disk.
+		elsewhere := had.Place.Region != place.Region || had.Place.Authority != place.Authority
+		if reflect.DeepEqual(had, now) || elsewhere && p.degraded() != "" {
+			return
+		}
 	}
 	if err := keep.Write(p.cfg.Note, now); err != nil {
 		p.log.Warn("who this box is can't be noted on its boot partition: if its disk does not open one day, somebody must bring a stick", "file", p.cfg.Note, "err", err)
 	}
+}
+
+// check reports what can't be: anybody may have written it, and it goes into the
+// network's file.
+func (n note) check() error {
+	var p config.Problems
+	n.Network.check(&p)
+	return p.Err()
 }
 
 // remember has a box that is nobody ask for its place back, if it has left a note.
@@ -66,6 +80,9 @@ func (p *Provision) remember() {
 		return
 	}
 	var back control.Comeback
+	if err == nil {
+		err = had.check()
+	}
 	if err == nil {
 		back, err = control.NewComeback(had.Place, p.kept.Own)
 	}
@@ -108,7 +125,7 @@ func (p *Provision) askBack(ctx context.Context) (bool, State, error) {
 	if why == "" {
 		why = empty
 	}
-	var s State
+	s := State{Code: p.back.Code} // whoever has been told it once looks for it again
 	asking, cancel := context.WithTimeout(ctx, min(tellWithin, p.parts.Patience))
 	told, err := p.parts.AskBack(asking, *p.back, why)
 	cancel()
@@ -121,11 +138,11 @@ func (p *Provision) askBack(ctx context.Context) (bool, State, error) {
 	}
 	switch {
 	case errors.Is(err, control.ErrOlder):
-		s.Step = Outdated
+		s.Step, s.Code = Outdated, "" // nobody can compare it
 	case err == nil:
-		s.Step, s.Code = Returning, p.back.Code
+		s.Step = Returning
 	case control.Refused(err):
-		s.Step, s.Problems = Rejected, []string{err.Error()}
+		s.Step, s.Code, s.Problems = Rejected, "", []string{err.Error()}
 	default:
 		s.Step, s.Problems = Untold, []string{control.Why(err)}
 	}

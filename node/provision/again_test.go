@@ -225,6 +225,9 @@ func TestWhatKeepsABoxFromComingBackIsSaid(t *testing.T) {
 			for _, text := range tt.says {
 				b.sees(text)
 			}
+			if name == "no line" {
+				b.sees("Code à comparer avec la région : ")
+			}
 			if len(region.Asked()) > 0 {
 				t.Error("the region has taken it down")
 			}
@@ -292,4 +295,34 @@ func TestAFileWhoseTokenWasUsedIsNoMistake(t *testing.T) {
 	b.plug("token = \"\"\n")
 	b.sees("Le fichier de la clé USB ne peut pas servir")
 	b.sees("ask the region for a new one")
+}
+
+// A stick of another region, which nobody answers for, takes no box its way back;
+// and the note stays that of the disk.
+func TestAStrangersStickTakesNoWayBack(t *testing.T) {
+	region, other := controltest.Start(t, 1), controltest.Start(t, 1)
+	b := newBench(t)
+	b.was(region, "tpm")
+	note := b.read(b.cfg.Note)
+	b.plug("token = \"" + other.Token(t, "box", "0690001A") + "\"\nname = \"mine\"\n")
+	b.power()
+	b.enrolled()
+	if b.read(b.cfg.Note) != note {
+		t.Errorf("the note is not that of the disk any more:\n%s", b.read(b.cfg.Note))
+	}
+	b.lose("tpm")
+	b.plug("token = \"" + other.Token(t, "box", "0690001A") + "\"\n")
+	other.Servers[0].Stop()
+	b.power()
+	b.sees("La région ne répond pas encore")
+	b.sees("Code à comparer avec la région : ")
+	for _, q := range region.Asked() {
+		if strings.Contains(b.screen.shows(), q.Code()) {
+			region.Accept(q)
+		}
+	}
+	b.enrolled()
+	if !strings.HasPrefix(b.calls(), "box/library-1-") {
+		t.Errorf("it is called %s", b.calls())
+	}
 }

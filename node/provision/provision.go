@@ -235,7 +235,7 @@ func (p *Provision) wait(ctx context.Context) error {
 }
 
 // try asks the region once, and says what came of it. A stick goes first; one that
-// the region refuses takes no box its way back.
+// the region refuses, or whose region can't be reached, takes no box its way back.
 func (p *Provision) try(ctx context.Context) (done bool, s State, err error) {
 	if p.kept.Settings.Token == "" {
 		return p.askBack(ctx)
@@ -245,10 +245,11 @@ func (p *Provision) try(ctx context.Context) (done bool, s State, err error) {
 	switch done, err = p.enrol(ctx, q); {
 	case done:
 		return true, State{Step: Done}, nil
-	case !control.Refused(err) && !tokenUseless(err):
-		return false, State{Step: Unreached, Problems: []string{control.Why(err)}}, err
+	case control.Refused(err) || tokenUseless(err):
+		s = State{Step: Refused, Problems: []string{err.Error()}}
+	default:
+		s = State{Step: Unreached, Problems: []string{control.Why(err)}}
 	}
-	s = State{Step: Refused, Problems: []string{err.Error()}}
 	if p.back == nil || ctx.Err() != nil {
 		return false, s, err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"sync"
@@ -23,13 +24,14 @@ const (
 	// back: it asks every minute or so for as long as it is there.
 	returnsFor = 10 * time.Minute
 	// returnsOfOne bounds those who ask in the name of one box. Whoever has read
-	// the note on its boot partition can; they must not push the box itself out, so
-	// who is there stays, and a box that is too many tries again.
+	// the note on its boot partition can. They must not keep the box itself out, so
+	// who comes is let in, in the place of one of them at random.
 	returnsOfOne = 4
 	// returnsMost bounds them all.
 	returnsMost = 512
-	// returnLife is how long a box that was taken back has to enrol.
-	returnLife = 24 * time.Hour
+	// returnLife is how long a box that was taken back has to enrol: it asks every
+	// minute or so, and what it does not use must not lie about.
+	returnLife = time.Hour
 )
 
 // asked is a box that asks, as servers tell one another.
@@ -46,7 +48,8 @@ type returns struct {
 	of map[identity.Name][]asked
 }
 
-// note takes down that a box asks, and reports whether that is news.
+// note takes down that a box asks, and reports whether that is news. Who comes in
+// another's place is none: they could fill the log by turns.
 func (s *returns) note(r enrol.Return, now time.Time) (news bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,8 +61,12 @@ func (s *returns) note(r enrol.Return, now time.Time) (news bool, err error) {
 			return false, nil
 		}
 	}
-	if n := s.count(); n >= returnsMost || len(list) >= returnsOfOne {
-		return false, fmt.Errorf("%w: %d ask for a place back, %d of them as %s", enrol.ErrUnavailable, n, len(list), r.Name)
+	if len(list) >= returnsOfOne {
+		list[rand.IntN(len(list))] = asked{Return: r, Since: now, Seen: now}
+		return false, nil
+	}
+	if n := s.count(); n >= returnsMost {
+		return false, fmt.Errorf("%w: %d do", enrol.ErrTooMany, n)
 	}
 	if s.of == nil {
 		s.of = map[identity.Name][]asked{}
@@ -119,6 +126,10 @@ func (g *Region) openReturns() error {
 // nothing that anybody can send reaches the log.
 func (reg registry) TakeBack(ctx context.Context, r enrol.Return) (bool, error) {
 	g := reg.g
+	// What it has is old, and no operator asks it: it must not be believed.
+	if g.removed.Load() {
+		return false, fmt.Errorf("%w: this server was removed from the region", enrol.ErrUnavailable)
+	}
 	if _, err := g.standingOf(r); err != nil {
 		return false, err
 	}
@@ -128,7 +139,7 @@ func (reg registry) TakeBack(ctx context.Context, r enrol.Return) (bool, error) 
 	}
 	news, err := g.returns.note(r, time.Now())
 	if news {
-		g.log.WarnContext(ctx, "a box can't open its disk and asks for its place back: compare its code with the one that it shows, and take it back (preau readmit NAME --code CODE)",
+		g.log.WarnContext(ctx, "a box can't open its disk and asks for its place back: call the school at the number that you have on file, compare the code with the one that the box shows, and take it back (preau readmit NAME --code CODE)",
 			"box", string(r.Name), "why", r.Why, "code", r.Code())
 	}
 	return false, err
@@ -233,6 +244,22 @@ func (g *Region) returnsBy(all map[string]presence) map[string][]control.Return 
 	return out
 }
 
+// chosen is who asks as a box with a code.
+func chosen(all map[string]presence, box, code string) (asked, error) {
+	list := slices.DeleteFunc(gathered(all), func(a asked) bool { return string(a.Name) != box })
+	i := slices.IndexFunc(list, func(a asked) bool { return a.Code() == code })
+	switch {
+	case len(list) == 0:
+		return asked{}, failure{http.StatusNotFound, "not_found", fmt.Errorf("no box asks for its place back as %.40q, or it has stopped asking: preau boxes lists those that do", box)}
+	case i < 0:
+		return asked{}, failure{http.StatusConflict, "code", fmt.Errorf("who asks for a place back as %s has another code: if %s is what the box itself shows, somebody else asks in its name; wait until the box has asked too, and try again", box, code)}
+	// Its disk is open, so it is not the one that asks.
+	case merge(all)[box].Connected:
+		return asked{}, failure{http.StatusConflict, "connected", fmt.Errorf("%s is connected, and somebody else asks in its name; wait a minute if it was just restarted, and try again", box)}
+	}
+	return list[i], nil
+}
+
 // takeBack makes the token that a box has made up an invitation of the region.
 func (g *Region) takeBack(r *http.Request) (any, error) {
 	q, err := decode[control.ReturnRequest](r)
@@ -248,15 +275,10 @@ func (g *Region) takeBack(r *http.Request) (any, error) {
 		return nil, err
 	}
 	all, _ := g.others(r.Context())
-	list := slices.DeleteFunc(gathered(all), func(a asked) bool { return string(a.Name) != q.Box })
-	i := slices.IndexFunc(list, func(a asked) bool { return a.Code() == code })
-	switch {
-	case len(list) == 0:
-		return nil, failure{http.StatusNotFound, "not_found", fmt.Errorf("no box asks for its place back as %.40q, or it has stopped asking: preau boxes lists those that do", q.Box)}
-	case i < 0:
-		return nil, failure{http.StatusConflict, "code", fmt.Errorf("who asks for a place back as %s has another code: if %s is what the box itself shows, somebody else asks in its name; wait until the box has asked too, and try again", q.Box, code)}
+	a, err := chosen(all, q.Box, code)
+	if err != nil {
+		return nil, err
 	}
-	a := list[i]
 	box, err := g.standingOf(a.Return)
 	if err != nil {
 		return nil, failure{http.StatusConflict, "returns", fmt.Errorf("%s can't be taken back: %w", q.Box, err)}

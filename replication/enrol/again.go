@@ -50,6 +50,19 @@ func (s *Store) Place() (Place, bool) {
 	return p, true
 }
 
+// Check reports a place that can't be used: anybody may have written it.
+func (p Place) Check() error {
+	if len(p.Servers) == 0 || len(p.Servers) > maxServers {
+		return fmt.Errorf("a region has 1 to %d servers, not %d", maxServers, len(p.Servers))
+	}
+	for _, address := range p.Servers {
+		if err := checkAddress(address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // NewToken makes up a token with which the box of this place enrols once the
 // region has taken it in. The region is told its hash, and nobody its secret.
 func (p Place) NewToken() (Token, error) {
@@ -186,10 +199,11 @@ type Told struct {
 
 // AskAgain asks all servers of a place at once to take the box back, which has
 // made up the token for that. If none takes that down the error is the one that
-// tells most: what the region said, then ErrOlder, then why no server was reached.
+// tells most: what the region said, then that it can't say, then ErrOlder, then
+// why no server was reached.
 func AskAgain(ctx context.Context, p Place, token Token, why string, cfg wire.DialConfig) (Told, error) {
-	if len(p.Servers) == 0 || len(p.Servers) > maxServers {
-		return Told{}, fmt.Errorf("a region has 1 to %d servers, not %d", maxServers, len(p.Servers))
+	if err := p.Check(); err != nil {
+		return Told{}, err
 	}
 	hash := token.Hash()
 	q := returning{
@@ -225,7 +239,8 @@ func AskAgain(ctx context.Context, p Place, token Token, why string, cfg wire.Di
 	if len(told.Servers) > 0 {
 		return told, nil
 	}
-	for _, says := range []func(error) bool{final, func(err error) bool { return errors.Is(err, ErrUnavailable) }, func(err error) bool { return errors.Is(err, ErrOlder) }} {
+	is := func(one error) func(error) bool { return func(err error) bool { return errors.Is(err, one) } }
+	for _, says := range []func(error) bool{final, is(ErrTooMany), is(ErrUnavailable), is(ErrOlder)} {
 		if i := slices.IndexFunc(errs, says); i >= 0 {
 			return Told{}, errs[i]
 		}

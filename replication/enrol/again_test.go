@@ -95,6 +95,8 @@ func TestWhoMayNotComeBackIsTold(t *testing.T) {
 	}
 	for name, change := range map[string]func(*enrol.Place){
 		"no server":  func(p *enrol.Place) { p.Servers = nil },
+		"no address": func(p *enrol.Place) { p.Servers = []string{"region"} },
+		"a line":     func(p *enrol.Place) { p.Servers = []string{"a\nb:4433"} },
 		"a thousand": func(p *enrol.Place) { p.Servers = slices.Repeat(p.Servers, 1000) },
 	} {
 		if err := ask(change); err == nil {

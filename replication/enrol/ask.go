@@ -88,7 +88,7 @@ func exchange(ctx context.Context, server http.RoundTripper, method, path string
 // final says that another server would answer the same.
 func final(err error) bool {
 	for _, c := range codes {
-		if errors.Is(err, c.err) && c.err != ErrUnavailable { //nolint:errorlint // which of the list it is
+		if errors.Is(err, c.err) && c.err != ErrUnavailable && c.err != ErrTooMany { //nolint:errorlint // which of the list it is
 			return true
 		}
 	}

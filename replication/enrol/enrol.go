@@ -51,6 +51,7 @@ var (
 	ErrRevoked      = errors.New("the region revoked this node")
 	ErrLapsed       = errors.New("the certificate has lapsed and the region does not renew it")
 	ErrBadRequest   = errors.New("the request makes no sense")
+	ErrTooMany      = errors.New("too many ask for a place back at once, try again later")
 	ErrUnavailable  = errors.New("the region cannot decide now, try again later")
 )
 
@@ -68,6 +69,7 @@ var codes = []struct {
 	{ErrRevoked, "revoked", http.StatusForbidden},
 	{ErrLapsed, "lapsed", http.StatusForbidden},
 	{ErrBadRequest, "bad_request", http.StatusBadRequest},
+	{ErrTooMany, "too_many", http.StatusServiceUnavailable},
 	{ErrUnavailable, "unavailable", http.StatusServiceUnavailable},
 }
 
@@ -107,7 +109,7 @@ type Registry interface {
 	// and often: it keeps little, decides nothing, and costs next to nothing.
 	//
 	// It returns ErrTokenUnknown unless the old token has made the box of that
-	// name what it is, ErrRevoked, or ErrUnavailable if it keeps too many already.
+	// name what it is, ErrRevoked, ErrTooMany, or ErrUnavailable.
 	TakeBack(ctx context.Context, r Return) (accepted bool, err error)
 }
 
