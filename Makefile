@@ -70,10 +70,10 @@ run: ## see it work, on http://127.0.0.1:8080, with nothing installed but Go
 ministry: build ## a whole ministry: real Ceph, gateway, region, two boxes (Linux; Ctrl-C ends it)
 	@$(GO) run ./node/whole/ministry/up -binary bin/preau
 
-# On hosts or, with HOSTS=no, with processes as test-system has it, in half the time.
+# On hosts or, with HOSTS=no, with processes as test-system has it, in less than half the time.
 # PREAU_TEST_PACKAGES names packages that are there, as for test-appliance.
 # The report is one of the test's artifacts: it is there after a failure too.
-lab: ## a country on hosts that boot, deployed by Ansible from nothing: its story to an upgrade and back, and its figures (root, on Debian, with Ceph, nginx, prometheus, mmdebstrap, systemd-container, ansible, openssh-client, nftables, iproute2; HOSTS=no: with processes)
+lab: ## a country on hosts that boot, deployed by Ansible from nothing: its story to an upgrade and back, and its figures (root, on Debian, with Ceph, nginx, prometheus, mmdebstrap, systemd-container, ansible, openssh-client, gnupg, nftables, iproute2; HOSTS=no: with processes)
 	@rm -rf bin/lab && mkdir -p bin/lab $(dir $(TESTED))
 	@$(if $(filter no,$(HOSTS)),$(GO) build -o $(TESTED) ./cmd/preau,true)
 	@failed=0; PREAU_LAB=$(if $(filter no,$(HOSTS)),processes,hosts) PREAU_TEST_BINARY=$(TESTED) $(GO) test -vet=off -tags system -count=1 -timeout 40m -artifacts -outputdir $(CURDIR)/bin/lab ./node/whole/lab || failed=1; \
@@ -116,7 +116,7 @@ IMAGE_TESTS = $(shell grep -hoE '^func Test[A-Za-z0-9]+' images/appliance_[!s]*_
 ONLY ?= .
 
 # The packages are made once, for all tests; PREAU_TEST_PACKAGES names some that are there.
-test-appliance: ## test packages, containers and Ansible on booted hosts: root, on Debian, with mmdebstrap, systemd-container, lintian, aptly, gnupg, buildah, podman, runc, iptables, ansible, ansible-lint, yamllint, openssh-client, iproute2
+test-appliance: ## test packages, containers and Ansible on booted hosts: root, on Debian, with mmdebstrap, systemd-container, lintian, aptly, gnupg, buildah, podman, runc, iptables, ansible, ansible-lint, yamllint, openssh-client, iproute2, qemu-system-arm, u-boot-qemu, mtools, fdisk
 	@began=$$SECONDS; export SOURCE_DATE_EPOCH=1763890000; \
 	if [ -z "$${PREAU_TEST_PACKAGES:-}" ]; then \
 	  export PREAU_TEST_PACKAGES="$$(mktemp -d)"; trap 'rm -rf "$$PREAU_TEST_PACKAGES"' EXIT; \
