@@ -168,11 +168,7 @@ func TestAStickGoesBeforeTheWayFromAfar(t *testing.T) {
 	b.power()
 	b.sees("La région refuse cette invitation")
 	b.sees("Code à comparer")
-	for _, q := range region.Asked() {
-		if strings.Contains(b.screen.shows(), q.Code()) {
-			region.Accept(q)
-		}
-	}
+	b.agreed(region)
 	b.enrolled()
 	if !strings.HasPrefix(b.calls(), "box/library-1-new-") || b.read(b.stick) != wrong {
 		t.Errorf("it is called %s, and the stick has:\n%s", b.calls(), b.read(b.stick))
@@ -297,6 +293,16 @@ func TestAFileWhoseTokenWasUsedIsNoMistake(t *testing.T) {
 	b.sees("ask the region for a new one")
 }
 
+// agreed has an operator of the region agree to whose code the screen shows.
+func (b *bench) agreed(region *controltest.Region) {
+	b.t.Helper()
+	for _, q := range region.Asked() {
+		if strings.Contains(b.screen.shows(), q.Code()) {
+			region.Accept(q)
+		}
+	}
+}
+
 // A stick of another region, which nobody answers for, takes no box its way back;
 // and the note stays that of the disk.
 func TestAStrangersStickTakesNoWayBack(t *testing.T) {
@@ -316,11 +322,7 @@ func TestAStrangersStickTakesNoWayBack(t *testing.T) {
 	b.power()
 	b.sees("La région ne répond pas encore")
 	b.sees("Code à comparer avec la région : ")
-	for _, q := range region.Asked() {
-		if strings.Contains(b.screen.shows(), q.Code()) {
-			region.Accept(q)
-		}
-	}
+	b.agreed(region)
 	b.enrolled()
 	if !strings.HasPrefix(b.calls(), "box/library-1-") {
 		t.Errorf("it is called %s", b.calls())

@@ -99,7 +99,7 @@ func (w *world) open() error {
 	reg := prometheus.NewRegistry() // it is made anew with each storage
 	w.regs = append(w.regs, reg)
 	// A program that another test starts has all our files until it is under way, and
-	// the lock of a storage that was closed a moment ago with them.
+	// with them Badger's own lock, which is given up by closing its file.
 	syscall.ForkLock.RLock()
 	syscall.ForkLock.RUnlock() //nolint:staticcheck // nothing is to be done: it was waited for
 	s, err := storage.Open(storage.DefaultConfig(w.dir, 96<<20), w.logger(), reg)
