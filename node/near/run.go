@@ -112,7 +112,7 @@ func about(d time.Duration) time.Duration { return d*3/4 + rand.N(d/2) }
 // open opens the port, however long that takes. Nil: ctx has ended.
 func (b *Boxes) open(ctx context.Context) (*wire.Listener, error) {
 	cfg := wire.DefaultConfig()
-	cfg.QUIC, cfg.AnyDate = false, true
+	cfg.QUIC, cfg.AnyDate, cfg.NoProbes = false, true, true
 	cfg.MaxConns, cfg.MaxAnonymous, cfg.MaxPerPeer, cfg.MaxHandshakes = 256, 16, 16, 32
 	cfg.MaxStreams = 256
 	cfg.Silence = silence

@@ -59,6 +59,9 @@ type Config struct {
 	// AnyDate takes no peer for lapsed: for a box, whose own clock may be wrong,
 	// among boxes.
 	AnyDate bool `toml:"-"`
+	// NoProbes leaves the kernel's own probes of quiet connections out: for boxes
+	// of one school, where gossip says who is there.
+	NoProbes bool `toml:"-"`
 	// ResetKey lets peers of a server that lost its memory know at once that
 	// their QUIC connections are gone (RFC 9000 §10.3). The same key must be
 	// given after each start, and be kept as secret as the certificate's key.

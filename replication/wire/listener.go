@@ -84,6 +84,9 @@ func openPort(ctx context.Context, address string, cfg Config, log *slog.Logger)
 		return nil, nil, err
 	}
 	lc := net.ListenConfig{KeepAliveConfig: keepAlive(), Control: tuneTCP(cfg.TCPCongestion)}
+	if cfg.NoProbes {
+		lc.KeepAlive, lc.KeepAliveConfig = -1, net.KeepAliveConfig{}
+	}
 	// A port that the system chose over TCP may be taken over UDP.
 	for tries := 5; ; tries-- {
 		ln, err := lc.Listen(ctx, "tcp", address)
