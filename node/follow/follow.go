@@ -323,7 +323,25 @@ func (r region) Client(t feed.Target) http.RoundTripper {
 	if r.f.feeds[key] == nil {
 		r.f.feeds[key] = r.f.feeder.Transport(wire.Target{Name: t.Name, Address: t.URL[len("https://"):]})
 	}
-	return r.f.feeds[key]
+	return feedWay{r.f.feeds[key], r.f.parents, string(t.Name)}
+}
+
+// feedWay has those who ask for bytes know too which server answers the feed: after
+// a cut they need not find out for themselves which one is gone.
+type feedWay struct {
+	http.RoundTripper
+
+	parents *parents
+	name    string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (w feedWay) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := w.RoundTripper.RoundTrip(r)
+	if !errors.Is(err, context.Canceled) { // the feed gave up of its own
+		w.parents.heard(w.name, err)
+	}
+	return resp, err
 }
 
 // Trust implements feed.Region. The box's clock may be wrong, so a server's

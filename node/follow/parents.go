@@ -83,18 +83,19 @@ func (p *parents) order(key, site string) []ranked {
 	}
 	var out, tired []ranked
 	for _, n := range rendezvous.Order(key, nodes) {
-		w := p.way(byName[n.Name])
-		if time.Since(w.failed) < pauseAfter {
-			tired = append(tired, ranked{n.Name, w})
+		r := ranked{name: n.Name, way: p.way(byName[n.Name])}
+		if r.tired = time.Since(r.failed) < pauseAfter; r.tired {
+			tired = append(tired, r)
 		} else {
-			out = append(out, ranked{n.Name, w})
+			out = append(out, r)
 		}
 	}
 	return append(out, tired...)
 }
 
 type ranked struct {
-	name string
+	name  string
+	tired bool // it failed lately
 	*way
 }
 
@@ -112,6 +113,21 @@ func (p *parents) way(s catalogue.Server) *way {
 func (p *parents) note(w *way, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	w.heard(err)
+}
+
+// heard notes of a server by its name whether it answers.
+func (p *parents) heard(name string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.servers {
+		if s.Name == name {
+			p.way(s).heard(err)
+		}
+	}
+}
+
+func (w *way) heard(err error) {
 	if err == nil {
 		w.failed = time.Time{}
 	} else {

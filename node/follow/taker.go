@@ -169,15 +169,15 @@ func (d *depositTaker) line(ctx context.Context) error {
 	return waitFor(ctx, connectedEvery, d.connected)
 }
 
-// servers lists whom to ask, the one that is stayed with first and those
-// without room last.
+// servers lists whom to ask, the one that is stayed with first unless it failed
+// lately, and those without room last.
 func (d *depositTaker) servers() []ranked {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var first, then, last []ranked
 	for _, r := range d.parents.order(d.key, "") {
 		switch {
-		case r.name == d.name:
+		case r.name == d.name && !r.tired:
 			first = append(first, r)
 		case time.Now().Before(d.full[r.name]):
 			last = append(last, r)
