@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -195,12 +196,53 @@ func (v *vm) plug(t *testing.T, stick string) {
 	v.says(t, "device_add usb-storage,id=stick,bus=usb.0,drive=stick")
 }
 
+// sites publishes a plan that gives all boxes one site, signed with the key that
+// signs the image's updates. It returns the plan as it was signed.
+func (r applianceRegion) sites(t *testing.T, dir, host, upstream string) (signed string) {
+	t.Helper()
+	file, plan := filepath.Join(dir, "sites.toml"), filepath.Join(dir, "plan")
+	text := fmt.Sprintf("[[site]]\nname = \"paper\"\nupstream = %q\nhosts = [%q]\n", upstream, host)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(plan, []byte(do(t, "", nil, r.program, "update", "plan", "--settings", file)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ring, key := signer(t, "update")
+	signed = plan + ".asc"
+	do(t, "", []string{"GNUPGHOME=" + ring}, "gpg", "--batch", "--local-user", key, "--clearsign", "--output", signed, plan)
+	r.must(t, "publish", signed, "--collection", "updates", "--id", "preau-updates")
+	return signed
+}
+
+// site asks the box for a page of a site, under the site's own name.
+func (v *vm) site(ctx context.Context, host string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, v.page+"/", nil)
+	if err != nil {
+		return "", err
+	}
+	r.Host = host
+	resp, err := http.DefaultClient.Do(r) //nolint:forbidigo // a test's, to loopback
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%d %.200s", resp.StatusCode, text)
+	}
+	return string(text), err
+}
+
 // TestTheApplianceFromBareMetalToServing boots the image on a machine with an
 // empty disk around it: it waits in words, takes its region from a stick that is
-// plugged in, serves what the region has published, and does so again after the
-// power was cut in the middle of a download.
+// plugged in, serves what the region has published and the site that the region's
+// signed plan names, and does so again after the power was cut in the middle of a
+// download.
 func TestTheApplianceFromBareMetalToServing(t *testing.T) {
-	need(t, "qemu-system-x86_64=qemu-system-x86", "mcopy=mtools")
+	need(t, "qemu-system-x86_64=qemu-system-x86", "mcopy=mtools", "sfdisk=fdisk")
 	_, raw := applianceImage(t)
 	dir := t.TempDir()
 	r := startRegion(t, dir)
@@ -221,6 +263,17 @@ func TestTheApplianceFromBareMetalToServing(t *testing.T) {
 	film := filepath.Join(dir, "film.bin")
 	do(t, "", nil, "dd", "if=/dev/urandom", "of="+film, "bs=1M", "count=40", "status=none")
 	r.must(t, "publish", film, "--collection", "lessons", "--id", "film", "--no-subscribe")
+	const paper, front = "paper.example.org", "the front page"
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=600")
+		_, _ = io.WriteString(w, front) // who asks is told by what is missing
+	}))
+	t.Cleanup(origin.Close)
+	_, port, err := net.SplitHostPort(origin.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := r.sites(t, dir, paper, "http://10.0.2.2:"+port)
 	plugged := time.Now()
 	v.plug(t, stick)
 	within(t, 4*time.Minute, func() error {
@@ -238,6 +291,29 @@ func TestTheApplianceFromBareMetalToServing(t *testing.T) {
 		list, err := r.ask(t.Context(), "boxes")
 		if err == nil && !strings.Contains(list, "library-1") {
 			return errors.New(list)
+		}
+		return err
+	})
+
+	// Its web sites come by themselves, and the plan that names them lies on the boot
+	// partition, for the day on which the disk does not open.
+	within(t, 6*time.Minute, func() error {
+		text, err := v.site(t.Context(), paper)
+		if err == nil && text != front {
+			err = fmt.Errorf("the site is %.200q", text)
+		}
+		return err
+	})
+	t.Logf("from the stick to a web site: %v", time.Since(plugged).Round(time.Second))
+	// The copy is the last: by then the box was well with its sites for a while.
+	signed, err := os.ReadFile(plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, 5*time.Minute, func() error {
+		kept, err := exec.CommandContext(t.Context(), "mtype", "-i", onBoot(t, v.disk), "::preau-box.plan").Output()
+		if err == nil && string(kept) != string(signed) {
+			err = fmt.Errorf("on the boot partition lies %q", kept)
 		}
 		return err
 	})
@@ -272,4 +348,7 @@ func TestTheApplianceFromBareMetalToServing(t *testing.T) {
 		return err
 	})
 	t.Logf("after the power cut to a whole film: %v", time.Since(again).Round(time.Second))
+	if text, err := v.site(t.Context(), paper); err != nil || text != front {
+		t.Errorf("after the power cut the site is %q, %v", text, err)
+	}
 }

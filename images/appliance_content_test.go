@@ -159,6 +159,7 @@ func TestTheImageLetsNobodyInAndIsSmall(t *testing.T) {
 	for _, link := range []string{
 		"local-fs.target.wants/preau-disk.service", "multi-user.target.wants/preau-provision.service", "multi-user.target.wants/preau-box.service",
 		"boot-complete.target.requires/preau-healthy.service", "timers.target.wants/systemd-sysupdate.timer",
+		"preau-box.service.wants/preau-settings.service", "timers.target.wants/preau-settings.timer",
 	} {
 		if _, err := os.Lstat(filepath.Join(root, "etc/systemd/system", link)); err != nil {
 			t.Errorf("a unit is not enabled: %v", err)
@@ -169,10 +170,10 @@ func TestTheImageLetsNobodyInAndIsSmall(t *testing.T) {
 			t.Errorf("%s is not masked: %q, %v", unit, to, err)
 		}
 	}
-	for _, name := range []string{"usr/bin/preau", "usr/lib/systemd/systemd-bless-boot", "usr/bin/systemd-cryptsetup", "usr/lib/systemd/systemd-sysupdate", "usr/bin/gpg"} {
+	for _, name := range []string{"usr/bin/preau", "usr/lib/systemd/systemd-bless-boot", "usr/bin/systemd-cryptsetup", "usr/lib/systemd/systemd-sysupdate", "usr/bin/gpg", "usr/bin/gpgv"} {
 		if _, err := os.Stat(filepath.Join(root, name)); err != nil {
 			t.Error(err)
 		}
 	}
-	do(t, "", nil, "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", "--root="+root, "preau-disk.service", "preau-provision.service", "preau-box.service", "preau-healthy.service", "preau-network.path", "preau-stick@sda1.service")
+	do(t, "", nil, "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", "--root="+root, "preau-disk.service", "preau-provision.service", "preau-box.service", "preau-healthy.service", "preau-settings.service", "preau-settings.timer", "preau-network.path", "preau-stick@sda1.service")
 }

@@ -32,7 +32,7 @@ type depositCmd struct {
 
 // boxFlags are common to commands that ask a box.
 type boxFlags struct {
-	Box   string `placeholder:"URL" help:"The box: its admin address, or one where devices connect, with --token (default: the box on this machine)."`
+	Box   string `placeholder:"URL" help:"The box: its admin address, or one where devices connect, with --token (default: $$PREAU_BOX, or the box on this machine)."`
 	Token string `placeholder:"TEXT" help:"The box's token, or @FILE to read it from a file. It is in the file deposits/token of the box's data folder. The admin address needs none."`
 	JSON  bool   `name:"json" help:"Write the answer as JSON, for scripts."`
 }
@@ -232,8 +232,15 @@ type boxClient struct {
 	token string
 }
 
+// boxVariable names the box to ask where no flag does.
+const boxVariable = "PREAU_BOX"
+
 func (f boxFlags) open() (*boxClient, error) {
+	said := "--box"
 	address := f.Box
+	if address == "" {
+		said, address = boxVariable, os.Getenv(boxVariable)
+	}
 	if address == "" {
 		address = "http://" + obs.DefaultAdminAddress
 	}
@@ -242,7 +249,7 @@ func (f boxFlags) open() (*boxClient, error) {
 	}
 	base, err := url.Parse(address)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || strings.Trim(base.Path, "/") != "" {
-		return nil, usage("--box: %q is no box's address: write it like http://127.0.0.1:9190", f.Box)
+		return nil, usage("%s: %q is no box's address: write it like http://127.0.0.1:9190", said, address)
 	}
 	base.Path = "/"
 	token := f.Token

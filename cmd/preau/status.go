@@ -12,7 +12,7 @@ import (
 
 type statusCmd struct {
 	Consistent bool   `help:"Include all that was committed when you ask, and not just what the server has that answers."`
-	Box        string `placeholder:"HOST:PORT" help:"How the box stands whose operator looks there, and not the region (this machine's: 127.0.0.1:9190). On a box, where no operator's identity is, it is this machine's."`
+	Box        string `placeholder:"HOST:PORT" help:"How the box stands whose operator looks there, and not the region (default: $$PREAU_BOX, or this machine's, 127.0.0.1:9190). On a box, where no operator's identity is, it is this machine's."`
 
 	operatorFlags
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -22,11 +21,13 @@ type updateCmd struct {
 	Now    updateNowCmd    `cmd:"" help:"Take what the region wants here now, whatever the hour."`
 	Back   updateBackCmd   `cmd:"" help:"Go back to the version that was installed before."`
 	Plan   updatePlanCmd   `cmd:"" help:"Print a plan for a region's boxes, to be signed and published."`
+
+	Settings updateSettingsCmd `cmd:"" help:"Take only what the region sets for this box, such as web sites: for machines with a whole image."`
 }
 
 // Help is the way of an update, from the signer's desk to the boxes.
 func (updateCmd) Help() string {
-	return `For boxes on plain Debian. A region publishes a package and a signed plan; each box takes them from its own shelf at night, so they cross a school's line once. It believes what the key in ` + updating.KeyFile + ` has signed, and nothing else. A version with which the box does not come back well is taken back by itself, and not tried again.
+	return `For boxes on plain Debian; appliances take a plan's settings (preau update settings) and their version with their image. A region publishes a package and a signed plan; each box takes them from its own shelf at night, so they cross a school's line once. It believes what the key in ` + updating.KeyFile + ` has signed, and nothing else. A version with which the box does not come back well is taken back by itself, and not tried again.
 
 Once, with the key that signs (GnuPG), for every box:
 
@@ -43,7 +44,14 @@ For each version, first for one school, then for a tenth, then for all:
     preau update plan preau_1.2.0_*.deb preau_1.1.0_*.deb --percent 10 > plan
                                            and so on: sign it and publish it
 
-Name the version too that boxes have now: without a way back none is taken. On a box:
+Name the version too that boxes have now: without a way back none is taken.
+
+Web sites for all boxes, appliances too, which know the key that signs their images (a plan replaces the one before: name the packages again if there are any):
+
+    preau update plan --settings sites.toml > plan
+                                           and so on: sign it and publish it
+
+On a box:
 
     preau update                           how it stands
     preau update now
@@ -61,6 +69,11 @@ type updateFlags struct {
 
 // with makes a run and has do use it.
 func (c updateFlags) with(to streams, hours []string, do func(*updating.Updater) (updating.Told, error)) error {
+	return c.run(to, hours, updating.Parts{Packages: updating.DPKG{}}, do)
+}
+
+// run does it with these parts, and with those that all runs have.
+func (c updateFlags) run(to streams, hours []string, parts updating.Parts, do func(*updating.Updater) (updating.Told, error)) error {
 	log, err := obs.NewLogger(to.err, obs.DefaultLog())
 	if err != nil {
 		return err
@@ -71,9 +84,9 @@ func (c updateFlags) with(to streams, hours []string, do func(*updating.Updater)
 	}
 	cfg := updating.DefaultConfig()
 	cfg.Folder, cfg.Hours, cfg.Within, cfg.Steady = c.Folder, hours, c.Within.Std(), c.Steady.Std()
-	u, err := updating.New(cfg, updating.Parts{
-		Box: box, Packages: updating.DPKG{}, Verify: updating.GPG{Key: c.Key}.Verify, Now: time.Now, Settings: updating.Service{Config: "/etc/preau/box.toml"}, Own: "/proc/self/exe",
-	}, log)
+	parts.Box, parts.Verify, parts.Now, parts.Own = box, updating.GPG{Key: c.Key}.Verify, time.Now, "/proc/self/exe"
+	parts.Settings = updating.Service{Config: "/etc/preau/box.toml"}
+	u, err := updating.New(cfg, parts, log)
 	if err != nil {
 		return err
 	}
@@ -149,7 +162,12 @@ func toldText(t updating.Told, now time.Time) string {
 	if t.Text == "" {
 		return ""
 	}
-	rows := [][]string{{"installed", t.Version}, {"wanted", t.Wanted}, {"now", t.Text}, {"looked", when(t.At, now)}}
+	rows := [][]string{{"now", t.Text}, {"looked", when(t.At, now)}}
+	if t.Wanted != "" { // an appliance's version is its image's
+		rows = append([][]string{{"installed", t.Version}, {"wanted", t.Wanted}}, rows...)
+	} else if t.Version != "" {
+		rows = append([][]string{{"version", t.Version}}, rows...)
+	}
 	var text strings.Builder
 	text.WriteString(table(rows))
 	if t.Problem != "" {
@@ -159,63 +177,4 @@ func toldText(t updating.Told, now time.Time) string {
 		fmt.Fprintf(&text, "  ! %s was given up %s: %s\n", r.Version, when(r.At, now), r.Why)
 	}
 	return text.String()
-}
-
-type updatePlanCmd struct {
-	Packages []string `arg:"" placeholder:"FILE" help:"Packages as make deb names them: of the version that boxes are to have, and of those that they have."`
-	To       string   `placeholder:"VERSION" help:"The version that boxes are to have (default: the latest of the packages)."`
-	School   []string `placeholder:"CODE" help:"Only boxes of this school; may be given again."`
-	Box      []string `placeholder:"NAME" help:"Only this box; may be given again."`
-	Percent  *float64 `placeholder:"N" help:"Only this share of the boxes, beside those that are named."`
-	Else     string   `placeholder:"VERSION" help:"What all other boxes are to have (default: what they have)."`
-	Back     bool     `help:"Boxes with a later version go back to this one."`
-	Hours    []string `placeholder:"HH:MM-HH:MM" help:"When boxes may change over; may be given again; any: at any time (default: 01:00-05:00)."`
-	Region   string   `placeholder:"ID" help:"Only this region takes the plan (default: any)."`
-	Settings string   `placeholder:"FILE" help:"What boxes take into their settings: [[site]] and [portal] title, written as in a box's own file, which wins."`
-	Serial   int64    `placeholder:"N" help:"A number larger than in all plans before (default: the time)."`
-}
-
-func (updatePlanCmd) Help() string {
-	return `A box takes no plan that is older than one that it has seen. It goes back to an older version only with --back.
-
---settings is for all boxes; write more [[settings]], with schools or boxes, into the plan before it is signed. A box that can't use its settings says so and keeps those before.
-
-    preau update plan preau_1.2.0_amd64.deb preau_1.1.0_amd64.deb --school 0690001A --percent 5 > plan
-    preau update plan preau_1.1.0_amd64.deb preau_1.2.0_amd64.deb --to 1.1.0 --back --hours any > plan`
-}
-
-func (c updatePlanCmd) Run(to streams) error {
-	var packages []updating.Package
-	for _, file := range c.Packages {
-		k, err := updating.Describe(file)
-		if err != nil {
-			return usageError{err}
-		}
-		packages = append(packages, k)
-	}
-	if c.To == "" {
-		c.To = slices.MaxFunc(packages, func(a, b updating.Package) int { return updating.Compare(a.Version, b.Version) }).Version
-	}
-	if c.Serial == 0 {
-		c.Serial = time.Now().Unix()
-	}
-	p := updating.Plan{
-		Serial: c.Serial, Region: c.Region, Package: packages,
-		Ring: []updating.Ring{{Version: c.To, Schools: c.School, Boxes: c.Box, Percent: c.Percent, Back: c.Back, Hours: c.Hours}},
-	}
-	if c.Settings != "" {
-		text, err := os.ReadFile(c.Settings)
-		if err != nil {
-			return usageError{err}
-		}
-		p.Settings = []updating.Settings{{Text: string(text)}}
-	}
-	if c.Else != "" {
-		p.Ring = append(p.Ring, updating.Ring{Version: c.Else, Hours: c.Hours})
-	}
-	text := p.Text()
-	if _, err := updating.ParsePlan(text); err != nil {
-		return usageError{err}
-	}
-	return to.print(string(text))
 }

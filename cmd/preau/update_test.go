@@ -48,11 +48,39 @@ func TestAPlanIsMadeOfPackages(t *testing.T) {
 		"update now --folder nowhere --steady 1h":          "the first must be shorter",
 		"update now --folder nowhere --admin nowhere":      "write host:port",
 		"update plan preau_1.1_amd64.deb --serial hundred": "expected a valid 64 bit int",
+		"update plan": "at least one [[ring]] with a version, or [[settings]]",
+		"update plan --settings settings --percent 5": "name the packages too",
+		"update settings --hours late":                `--hours: "late" is not a span`,
+		"update settings --wait=-1s":                  "--wait: ",
 	} {
 		var errs bytes.Buffer
 		if code := run(t.Context(), strings.Fields(line), &out, &errs); code == exitOK || !strings.Contains(errs.String(), want) {
 			t.Errorf("preau %s: exit code %d, want %q in:\n%s", line, code, want, &errs)
 		}
+	}
+}
+
+func TestAPlanCanHaveSettingsAlone(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("sites.toml", []byte("[[site]]\nname = \"films\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for hours, rings := range map[string]int{"": 0, "--hours=any": 1} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), strings.Fields("update plan --settings sites.toml "+hours), &out, &errs); code != exitOK {
+			t.Fatalf("exit code %d: %s", code, &errs)
+		}
+		p, err := updating.ParsePlan(out.Bytes())
+		if err != nil || len(p.Ring) != rings || len(p.Settings) != 1 || !strings.Contains(p.Settings[0].Text, "films") {
+			t.Errorf("%q: %+v, %v", hours, p, err)
+		}
+		if c := updating.Choose(p, updating.Who{Arch: "amd64"}, "1.0", nil); c.Take || c.Wanted != "" {
+			t.Errorf("%q: a version is wanted: %+v", hours, c)
+		}
+	}
+	image := updating.Told{Version: "v1.0", Text: "the region's settings are in place", At: time.Now()}
+	if text := toldText(image, time.Now()); strings.Contains(text, "wanted") || !strings.Contains(text, "v1.0") {
+		t.Errorf("an image says\n%s", text)
 	}
 }
 

@@ -1,7 +1,6 @@
 package update
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 )
@@ -28,11 +27,14 @@ type Choice struct {
 // without a way back, nothing twice that went wrong, and nothing older unless the
 // plan says so.
 func Choose(p Plan, w Who, installed string, refused []Refused) Choice {
-	if p.Region != "" && p.Region != w.Region {
-		return Choice{Why: fmt.Sprintf("the plan is for region %s, and this box is of region %s", p.Region, cmp.Or(w.Region, "none"))}
+	if err := p.stranger(w); err != nil {
+		return Choice{Why: err.Error()}
 	}
 	r, in := p.ring(w)
-	if !in {
+	switch {
+	case r.Version == "" && len(p.Package) == 0:
+		return Choice{Hours: r.Hours, Why: "the plan has settings alone: this box keeps its version"}
+	case !in:
 		return Choice{Why: "the plan has nothing for this box yet"}
 	}
 	c := Choice{Wanted: r.Version, Hours: r.Hours}

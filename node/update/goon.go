@@ -110,7 +110,10 @@ func (u *Updater) install(ctx context.Context, k Package) error {
 // watch is nil once the box has been well for a while with the version that is
 // installed, and an error if that does not come about.
 func (u *Updater) watch(ctx context.Context) error {
-	want, err := u.parts.Packages.Program(ctx)
+	want, err := u.runs, error(nil)
+	if u.parts.Packages != nil {
+		want, err = u.parts.Packages.Program(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("the program does not run: %w", err)
 	}

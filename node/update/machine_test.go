@@ -40,6 +40,7 @@ type machine struct {
 	restarts     int
 	cutAtRestart int
 	signed       string // what a good signature looks like
+	imaged       bool   // it has no packages
 }
 
 func newMachine(t *testing.T, installed string) *machine {
@@ -78,7 +79,9 @@ func (m *machine) Ready(context.Context) bool {
 }
 
 func (m *machine) Fetch(_ context.Context, id string, w io.Writer, most int64) error {
+	m.mu.Lock()
 	text, ok := m.published[id]
+	m.mu.Unlock()
 	if !ok {
 		return fmt.Errorf("%w: %s is not published", update.ErrNotNow, id)
 	}
@@ -201,6 +204,9 @@ func (m *machine) within(t *testing.T, do func(*update.Updater, context.Context)
 	ctx, cut := context.WithCancel(t.Context())
 	defer cut()
 	parts := update.Parts{Box: m, Packages: &cutting{m, cut}, Settings: &cutting{m, cut}, Verify: m.verify, Now: func() time.Time { return m.now }, Own: own}
+	if m.imaged {
+		parts.Packages = nil
+	}
 	u, err := update.New(cfg, parts, quiet)
 	if err != nil {
 		t.Fatal(err)

@@ -65,7 +65,9 @@ func (p Plan) Text() []byte {
 	}
 	for _, r := range p.Ring {
 		b.WriteString("\n[[ring]]\n")
-		line("version", strconv.Quote(r.Version))
+		if r.Version != "" {
+			line("version", strconv.Quote(r.Version))
+		}
 		list("schools", r.Schools)
 		list("boxes", r.Boxes)
 		if r.Percent != nil {

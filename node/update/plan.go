@@ -19,8 +19,8 @@ const (
 	mostPlan, mostRings, mostPackage = 1 << 20, 1000, 1 << 30
 )
 
-// Plan says which version each of a region's boxes should have. It counts only as
-// the text below a signature.
+// Plan says which version each of a region's boxes should have, and what it sets for
+// them; one of the two will do. It counts only as the text below a signature.
 type Plan struct {
 	Serial   int64      `toml:"serial" doc:"A plan with a smaller number than one that a box has seen is not taken."`
 	Region   string     `toml:"region" doc:"The region that it is for; empty for any."`
@@ -30,9 +30,10 @@ type Plan struct {
 }
 
 // Ring is some of the boxes, and the version that they should have. A ring that
-// names neither schools nor boxes nor a share is everybody.
+// names neither schools nor boxes nor a share is everybody. In a plan of settings
+// alone it has no version, and says when they may be taken.
 type Ring struct {
-	Version string   `toml:"version" doc:"The version."`
+	Version string   `toml:"version" doc:"The version; none in a plan without packages."`
 	Schools []string `toml:"schools" doc:"Codes of schools."`
 	Boxes   []string `toml:"boxes" doc:"Names of boxes."`
 	Percent *float64 `toml:"percent" doc:"The share of the boxes, chosen by a hash of version and name."`
@@ -68,8 +69,8 @@ func (p *Plan) check() error {
 	if p.Serial <= 0 {
 		w.Addf("serial", "is missing: write a number that grows with each plan")
 	}
-	if len(p.Ring) == 0 || len(p.Ring) > mostRings {
-		w.Addf("ring", "there are %d: write at least one [[ring]] with a version", len(p.Ring))
+	if len(p.Ring) == 0 && len(p.Settings) == 0 || len(p.Ring) > mostRings {
+		w.Addf("ring", "there are %d: write at least one [[ring]] with a version, or [[settings]]", len(p.Ring))
 	}
 	have := map[string]bool{}
 	for i, k := range p.Package {
@@ -85,7 +86,8 @@ func (p *Plan) check() error {
 	}
 	for i, r := range p.Ring {
 		key := config.Item("ring", i)
-		if !slices.ContainsFunc(p.Package, func(k Package) bool { return k.Version == r.Version }) {
+		none := r.Version == "" && len(p.Package) == 0 && len(p.Settings) > 0
+		if !none && !slices.ContainsFunc(p.Package, func(k Package) bool { return k.Version == r.Version }) {
 			w.Addf(key+".version", "there is no [[package]] of version %q", r.Version)
 		}
 		if r.Percent != nil && !(*r.Percent >= 0 && *r.Percent <= 100) {

@@ -19,6 +19,8 @@ import (
 // there only once the box was found to take them.
 const SettingsFile = "settings.toml"
 
+const notTaken = "the region's settings are not taken: "
+
 const newSettings, oldSettings = SettingsFile + ".wanted", SettingsFile + ".before"
 
 // Settings is what a plan sets for some of the boxes, written as in a box's own
@@ -51,41 +53,47 @@ type SettingsRefused struct {
 	At      time.Time `json:"at"`
 }
 
-// applySettings applies the region's: they are checked by the program that reads them, put in
-// place, and taken back if the box is not well with them. The returned words say
-// what is amiss, or nothing.
-func (u *Updater) applySettings(ctx context.Context, version, text string, may bool) (problem string, err error) {
+// settled is what became of settings: they are there, or wait for the hours, or
+// there is a problem with them.
+type settled struct {
+	there, waits bool
+	problem      string
+}
+
+// applySettings applies the region's: they are checked by the program that reads
+// them, put in place, and taken back if the box is not well with them.
+func (u *Updater) applySettings(ctx context.Context, version, text string, may bool) (settled, error) {
 	digest := sha256.Sum256([]byte(text))
 	sum := hex.EncodeToString(digest[:])
 	has, err := os.ReadFile(u.path(SettingsFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+		return settled{}, err
 	}
 	switch r := u.s.SettingsRefused; {
 	case string(has) == text:
 		u.s.SettingsRefused = SettingsRefused{}
-		return "", nil
+		return settled{there: true}, nil
 	case r.SHA256 == sum && r.Version == version:
-		return "the region's settings are not taken: " + r.Why, nil
+		return settled{problem: notTaken + r.Why}, nil
 	}
 	if err := u.place(newSettings, text); err != nil {
-		return "", err
+		return settled{}, err
 	}
 	if why := u.parts.Settings.Check(ctx, u.path(newSettings)); why != nil {
 		return u.refuseSettings(ctx, version, sum, why)
 	}
 	if !may {
-		return "", nil // they wait for the hours, like an update
+		return settled{waits: true}, nil // for the hours, like an update
 	}
 	if err := u.place(oldSettings, string(has)); err != nil {
-		return "", err
+		return settled{}, err
 	}
 	u.s.Phase, u.s.Ready = setting, u.parts.Box.Ready(ctx)
 	if err := u.save(); err != nil {
-		return "", err
+		return settled{}, err
 	}
 	if err := os.Rename(u.path(newSettings), u.path(SettingsFile)); err != nil {
-		return "", err
+		return settled{}, err
 	}
 	u.log.InfoContext(ctx, "the region's settings are applied", "sha256", sum)
 	why := u.parts.Settings.Restart(ctx)
@@ -93,26 +101,35 @@ func (u *Updater) applySettings(ctx context.Context, version, text string, may b
 		why = u.watch(ctx)
 	}
 	if ctx.Err() != nil {
-		return "", ctx.Err()
+		return settled{}, ctx.Err()
 	}
 	if why != nil {
 		if err := u.undoSettings(ctx); err != nil {
-			return "", err
+			return settled{}, err
 		}
 		return u.refuseSettings(ctx, version, sum, why)
 	}
 	u.s.Phase, u.s.SettingsRefused = idle, SettingsRefused{}
-	return "", errors.Join(u.save(), keep.Remove(u.path(oldSettings)))
+	return settled{there: true}, errors.Join(u.save(), keep.Remove(u.path(oldSettings)))
 }
 
 // refuseSettings remembers what is wrong with them, once.
-func (u *Updater) refuseSettings(ctx context.Context, version, sum string, why error) (string, error) {
+func (u *Updater) refuseSettings(ctx context.Context, version, sum string, why error) (settled, error) {
 	if ctx.Err() != nil {
-		return "", ctx.Err()
+		return settled{}, ctx.Err()
 	}
 	u.log.WarnContext(ctx, "the region's settings are not taken, those before stay", "err", why)
 	u.s.SettingsRefused = SettingsRefused{SHA256: sum, Version: version, Why: fmt.Sprintf("%.2000s", oneLine(why.Error())), At: u.parts.Now().UTC()}
-	return "the region's settings are not taken: " + u.s.SettingsRefused.Why, errors.Join(u.save(), keep.Remove(u.path(newSettings)))
+	return settled{problem: notTaken + u.s.SettingsRefused.Why}, errors.Join(u.save(), keep.Remove(u.path(newSettings)))
+}
+
+// resumeSettings goes on where the power was cut while settings were tried.
+func (u *Updater) resumeSettings(ctx context.Context) error {
+	if u.s.Phase != setting {
+		return nil
+	}
+	u.log.InfoContext(ctx, "settings were interrupted: those before are put back, and these tried again")
+	return u.undoSettings(ctx)
 }
 
 // undoSettings has those before back. It may have been begun earlier, by a run whose

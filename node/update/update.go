@@ -11,12 +11,11 @@
 //
 // It speaks with nobody but the box of its own machine, takes no key and no address
 // from what it fetches, never goes to an older version unless the plan says so, and
-// does nothing at all without a way back. Machines with a whole image are not its
-// business.
+// does nothing at all without a way back. On machines with a whole image it takes
+// the plan's settings, and leaves versions to the image.
 package update
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +48,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Parts is what the updater works with.
+// Parts is what the updater works with. Packages may be nil for RunSettings.
 type Parts struct {
 	Box interface {
 		Standing(ctx context.Context) (Standing, error)
@@ -82,6 +81,7 @@ type Updater struct {
 	log   *slog.Logger
 	s     state
 	lock  *lockfile.Lock
+	runs  string // the version of the box, where there are no packages to ask
 }
 
 // New makes a run. Nobody else may be at it; Close ends that.
@@ -115,16 +115,18 @@ func (u *Updater) Close() error { return u.lock.Close() }
 type Options struct {
 	AnyTime bool // do not wait for the hours
 	Again   bool // try again what was given up
+
+	// Of RunSettings alone:
+	First bool          // a box that has no settings does not wait for the hours
+	Wait  time.Duration // for how long the first plan is looked for
+	Copy  string        // where the signed plan is kept whose settings are in place; nowhere if empty
 }
 
 // Run goes on with what was interrupted, and otherwise takes what the region wants
 // here. That nothing can be had now is no error.
 func (u *Updater) Run(ctx context.Context, o Options) (Told, error) {
-	if u.s.Phase == setting {
-		u.log.InfoContext(ctx, "settings were interrupted: those before are put back, and these tried again")
-		if err := u.undoSettings(ctx); err != nil {
-			return u.failed(ctx, u.s.Told.Version, err)
-		}
+	if err := u.resumeSettings(ctx); err != nil {
+		return u.failed(ctx, u.s.Told.Version, err)
 	}
 	if u.s.Phase != idle {
 		u.log.InfoContext(ctx, "going on with an installation", "phase", string(u.s.Phase), "version", u.s.To.Version)
@@ -146,7 +148,7 @@ func (u *Updater) Run(ctx context.Context, o Options) (Told, error) {
 	if err != nil {
 		return u.failed(ctx, installed, err)
 	}
-	p, err := u.plan(ctx)
+	p, _, err := u.plan(ctx, w)
 	switch {
 	case errors.Is(err, ErrNotNow):
 		return u.said(ctx, Told{Version: installed, Text: "no plan: " + err.Error()})
@@ -179,8 +181,15 @@ func (u *Updater) take(ctx context.Context, o Options, p Plan, w Who, installed 
 			t.Text += fmt.Sprintf("; it is here and waits for %v", hours)
 		}
 	}
-	if t.Problem, err = u.applySettings(ctx, installed, p.settings(w), may); err != nil {
-		return u.failed(ctx, installed, err)
+	if p.stranger(w) == nil {
+		s, err := u.applySettings(ctx, installed, p.settings(w), may)
+		if err != nil {
+			return u.failed(ctx, installed, err)
+		}
+		if s.waits {
+			t.Text += fmt.Sprintf("; new settings wait for %v", hours)
+		}
+		t.Problem = s.problem
 	}
 	return u.said(ctx, t)
 }
@@ -236,32 +245,6 @@ func (u *Updater) who(ctx context.Context) (Who, error) {
 	return Who{Region: st.Region, School: st.School, Box: st.Box, Arch: arch}, err
 }
 
-// plan fetches the plan, and believes it only if it is signed and not an old one.
-func (u *Updater) plan(ctx context.Context) (Plan, error) {
-	var signed bytes.Buffer
-	if err := u.parts.Box.Fetch(ctx, PlanID, &signed, mostPlan); err != nil {
-		return Plan{}, err
-	}
-	text, err := u.parts.Verify(ctx, signed.Bytes())
-	if err != nil {
-		return Plan{}, fmt.Errorf("the plan is not believed: %w", err)
-	}
-	p, err := ParsePlan(text)
-	if err != nil {
-		return Plan{}, fmt.Errorf("the plan can't be used: %w", err)
-	}
-	if p.Serial < u.s.Serial {
-		return Plan{}, fmt.Errorf("the plan is an old one (serial %d, and %d was seen here): publish the latest again", p.Serial, u.s.Serial)
-	}
-	if p.Serial > u.s.Serial {
-		u.s.Serial = p.Serial
-		if err := u.save(); err != nil {
-			return Plan{}, err
-		}
-	}
-	return p, nil
-}
-
 // begin changes over. Both packages are in the folder.
 func (u *Updater) begin(ctx context.Context, from, to Package) (Told, error) {
 	if err := u.copyOwn(); err != nil {
@@ -297,8 +280,12 @@ func (u *Updater) failed(ctx context.Context, installed string, err error) (Told
 	if ctx.Err() != nil {
 		return u.s.Told, ctx.Err()
 	}
-	u.log.WarnContext(ctx, "no update is taken", "err", err)
-	t := Told{Version: installed, Text: "no update is taken", Problem: oneLine(err.Error())}
+	what := "no update is taken"
+	if u.parts.Packages == nil {
+		what = "no settings are taken"
+	}
+	u.log.WarnContext(ctx, what, "err", err)
+	t := Told{Version: installed, Text: what, Problem: oneLine(err.Error())}
 	t, worse := u.tell(t)
 	return t, errors.Join(err, worse)
 }
