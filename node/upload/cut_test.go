@@ -128,7 +128,10 @@ func TestAFileComesThroughTwentyCutsAndThreeKills(t *testing.T) {
 			}
 			continue
 		}
-		if resp, err = c.patch(at, from, bytes.NewReader(rest)); err != nil || resp.StatusCode != http.StatusNoContent {
+		switch resp, err = c.patch(at, from, bytes.NewReader(rest)); {
+		case err == nil && resp.StatusCode == http.StatusConflict && cuts < 100:
+			// Of the piece that was cut last more was counted meanwhile.
+		case err != nil || resp.StatusCode != http.StatusNoContent:
 			t.Fatal(resp, err)
 		}
 	}
