@@ -215,6 +215,53 @@ func (r applianceRegion) sites(t *testing.T, dir, host, upstream string) (signed
 	return signed
 }
 
+// keeps waits until a signed plan lies on the boot partition. That is the last: by
+// then the box was well with its sites for a while.
+func (v *vm) keeps(t *testing.T, plan string) {
+	t.Helper()
+	signed, err := os.ReadFile(plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, slowly, func() error {
+		kept, err := exec.CommandContext(t.Context(), "mtype", "-i", onBoot(t, v.disk), "::preau-box.plan").Output()
+		if err == nil && string(kept) != string(signed) {
+			err = fmt.Errorf("on the boot partition lies %q", kept)
+		}
+		return err
+	})
+}
+
+// paper is a site's name, and front its page.
+const paper, front = "paper.example.org", "the front page"
+
+// newspaper serves it, and returns its address as an emulated machine sees it.
+func newspaper(t *testing.T) string {
+	t.Helper()
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=600")
+		_, _ = io.WriteString(w, front) // who asks is told by what is missing
+	}))
+	t.Cleanup(origin.Close)
+	_, port, err := net.SplitHostPort(origin.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "http://10.0.2.2:" + port
+}
+
+// gives waits until the box gives a page of the site.
+func (v *vm) gives(t *testing.T) {
+	t.Helper()
+	within(t, slowly, func() error {
+		text, err := v.site(t.Context(), paper)
+		if err == nil && text != front {
+			err = fmt.Errorf("the site is %.200q", text)
+		}
+		return err
+	})
+}
+
 // site asks the box for a page of a site, under the site's own name.
 func (v *vm) site(ctx context.Context, host string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -263,17 +310,7 @@ func TestTheApplianceFromBareMetalToServing(t *testing.T) {
 	film := filepath.Join(dir, "film.bin")
 	do(t, "", nil, "dd", "if=/dev/urandom", "of="+film, "bs=1M", "count=40", "status=none")
 	r.must(t, "publish", film, "--collection", "lessons", "--id", "film", "--no-subscribe")
-	const paper, front = "paper.example.org", "the front page"
-	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Cache-Control", "max-age=600")
-		_, _ = io.WriteString(w, front) // who asks is told by what is missing
-	}))
-	t.Cleanup(origin.Close)
-	_, port, err := net.SplitHostPort(origin.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	plan := r.sites(t, dir, paper, "http://10.0.2.2:"+port)
+	plan := r.sites(t, dir, paper, newspaper(t))
 	plugged := time.Now()
 	v.plug(t, stick)
 	within(t, 4*time.Minute, func() error {
@@ -297,26 +334,9 @@ func TestTheApplianceFromBareMetalToServing(t *testing.T) {
 
 	// Its web sites come by themselves, and the plan that names them lies on the boot
 	// partition, for the day on which the disk does not open.
-	within(t, 6*time.Minute, func() error {
-		text, err := v.site(t.Context(), paper)
-		if err == nil && text != front {
-			err = fmt.Errorf("the site is %.200q", text)
-		}
-		return err
-	})
+	v.gives(t)
 	t.Logf("from the stick to a web site: %v", time.Since(plugged).Round(time.Second))
-	// The copy is the last: by then the box was well with its sites for a while.
-	signed, err := os.ReadFile(plan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	within(t, 5*time.Minute, func() error {
-		kept, err := exec.CommandContext(t.Context(), "mtype", "-i", onBoot(t, v.disk), "::preau-box.plan").Output()
-		if err == nil && string(kept) != string(signed) {
-			err = fmt.Errorf("on the boot partition lies %q", kept)
-		}
-		return err
-	})
+	v.keeps(t, plan)
 
 	// The power fails while the film is on its way to the disk.
 	ctx, stop := context.WithCancel(t.Context())

@@ -159,7 +159,7 @@ func TestTheImageLetsNobodyInAndIsSmall(t *testing.T) {
 	for _, link := range []string{
 		"local-fs.target.wants/preau-disk.service", "multi-user.target.wants/preau-provision.service", "multi-user.target.wants/preau-box.service",
 		"boot-complete.target.requires/preau-healthy.service", "timers.target.wants/systemd-sysupdate.timer",
-		"preau-box.service.wants/preau-settings.service", "timers.target.wants/preau-settings.timer",
+		"preau-box.service.wants/preau-settings.service", "multi-user.target.wants/preau-pass.path", "timers.target.wants/preau-settings.timer",
 	} {
 		if _, err := os.Lstat(filepath.Join(root, "etc/systemd/system", link)); err != nil {
 			t.Errorf("a unit is not enabled: %v", err)
@@ -175,5 +175,5 @@ func TestTheImageLetsNobodyInAndIsSmall(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	do(t, "", nil, "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", "--root="+root, "preau-disk.service", "preau-provision.service", "preau-box.service", "preau-healthy.service", "preau-settings.service", "preau-settings.timer", "preau-network.path", "preau-stick@sda1.service")
+	do(t, "", nil, "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", "--root="+root, "preau-disk.service", "preau-provision.service", "preau-box.service", "preau-healthy.service", "preau-settings.service", "preau-settings.timer", "preau-pass.path", "preau-pass.service", "preau-network.path", "preau-stick@sda1.service")
 }

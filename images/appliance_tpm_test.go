@@ -54,17 +54,20 @@ func (v *vm) locked(t *testing.T) string {
 // so in words, and tells its region, which takes it back from afar: it serves from
 // memory. Under the first one all is there again.
 func TestADiskIsLockedToItsBoardAndTheBoxGoesOnWithout(t *testing.T) {
-	need(t, "qemu-system-x86_64=qemu-system-x86", "mcopy=mtools", "swtpm=swtpm")
+	need(t, "qemu-system-x86_64=qemu-system-x86", "mcopy=mtools", "swtpm=swtpm", "sfdisk=fdisk")
 	_, raw := applianceImage(t)
 	dir := t.TempDir()
 	r := startRegion(t, dir)
 	v := &vm{dir: dir, disk: r.prepared(t, dir, raw)}
 	_, sum := r.film(t, dir)
+	plan := r.sites(t, dir, paper, newspaper(t))
 	began := time.Now()
 	v.start(t, append(ear(), tpm(t, dir, "first")...)...)
 	v.serves(t, slowly, sum)
 	t.Logf("first start, with a disk that is encrypted: %v", time.Since(began).Round(time.Second))
 	v.onDisk(t)
+	v.gives(t)
+	v.keeps(t, plan)
 	disk := v.locked(t)
 	if !strings.Contains(disk, "TYPE=crypto_LUKS") {
 		t.Fatalf("the disk is not encrypted:\n%s\n%s", disk, v.inner(t, 3*time.Minute, "journalctl -b --no-pager -u preau-disk"))
@@ -85,6 +88,12 @@ func TestADiskIsLockedToItsBoardAndTheBoxGoesOnWithout(t *testing.T) {
 		return err
 	})
 	t.Logf("with another TPM, to a page that says so and a region that has been told: %v", time.Since(began).Round(time.Second))
+	// Its sites pass meanwhile, as the plan on the boot partition says.
+	v.gives(t)
+	t.Logf("with another TPM, to a web site that passes: %v", time.Since(began).Round(time.Second))
+	if _, body, err := v.get(t.Context(), "/", "fr"); err != nil || !strings.Contains(body, "En attendant, les sites web de l’école passent") {
+		t.Errorf("its page says %s, %v", body, err)
+	}
 	status := v.inner(t, 3*time.Minute, `bash -c 'exec 3<>/dev/tcp/127.0.0.1/9190; printf "GET /status HTTP/1.0\r\nHost: localhost\r\n\r\n" >&3; cat <&3'`)
 	if !strings.Contains(status, `"degraded":"tpm"`) || !strings.Contains(status, `"code":"`+code+`"`) {
 		t.Errorf("the box's status says %s", status)
@@ -98,6 +107,10 @@ func TestADiskIsLockedToItsBoardAndTheBoxGoesOnWithout(t *testing.T) {
 	agreed := time.Now()
 	r.must(t, "readmit", "library-1", "--code", code)
 	v.serves(t, slowly, sum)
+	v.gives(t)
+	if now := v.inner(t, 3*time.Minute, "systemctl is-active preau-pass.service preau-pass.path || true; ls /var/lib/preau-pass"); strings.TrimSpace(now) != "inactive\ninactive" {
+		t.Errorf("what passed its sites is still there: %s", now)
+	}
 	t.Logf("from the operator's word to serving from memory: %v", time.Since(agreed).Round(time.Second))
 	within(t, slowly, func() error {
 		out, _ := v.sh(3*time.Minute, "preau status --box http://127.0.0.1:9190") // it says that not all is well

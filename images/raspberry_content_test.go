@@ -195,7 +195,7 @@ func TestARaspberrysImage(t *testing.T) {
 	for _, link := range []string{
 		"local-fs.target.wants/preau-disk.service", "multi-user.target.wants/preau-provision.service", "multi-user.target.wants/preau-box.service",
 		"boot-complete.target.requires/preau-healthy.service", "timers.target.wants/systemd-sysupdate.timer",
-		"preau-box.service.wants/preau-settings.service", "timers.target.wants/preau-settings.timer", "multi-user.target.wants/systemd-networkd.service",
+		"preau-box.service.wants/preau-settings.service", "multi-user.target.wants/preau-pass.path", "timers.target.wants/preau-settings.timer", "multi-user.target.wants/systemd-networkd.service",
 	} {
 		if _, err := os.Lstat(filepath.Join(root, "etc/systemd/system", link)); err != nil {
 			t.Errorf("a unit is not enabled: %v", err)
@@ -212,7 +212,7 @@ func TestARaspberrysImage(t *testing.T) {
 	if watchdog := settings(t, filepath.Join(root, "usr/lib/systemd/system.conf.d/preau.conf")); watchdog["RuntimeWatchdogSec"] != "14s" {
 		t.Errorf("the watchdog: %v", watchdog)
 	}
-	hosttest.Do(t, "", nil, "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", "--root="+root, "preau-disk.service", "preau-provision.service", "preau-box.service", "preau-healthy.service", "preau-settings.service", "preau-settings.timer", "preau-network.path", "preau-stick@sda1.service")
+	hosttest.Do(t, "", nil, "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", "--root="+root, "preau-disk.service", "preau-provision.service", "preau-box.service", "preau-healthy.service", "preau-settings.service", "preau-settings.timer", "preau-pass.path", "preau-pass.service", "preau-network.path", "preau-stick@sda1.service")
 
 	update := filepath.Join(dir, "preau_1.0.0_arm64.update")
 	sums, err := os.ReadFile(filepath.Join(update, "SHA256SUMS"))

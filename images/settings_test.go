@@ -1,7 +1,12 @@
 package images_test
 
 import (
+	"context"
 	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,5 +104,52 @@ func TestSandboxesDifferInNothing(t *testing.T) {
 		if sandbox != first {
 			t.Errorf("%s and %s differ:\n%s\n%s", name, firstName, sandbox, first)
 		}
+	}
+}
+
+// TestWhatPassesSitesStandsAlone runs the box that passes web sites through while
+// an appliance waits without its disk, with the appliance's own settings for it: it
+// serves the region's site, and takes nothing that would have to be kept.
+func TestWhatPassesSitesStandsAlone(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the front page") })) // what is missing is told below
+	defer origin.Close()
+	dir := t.TempDir()
+	wanted := filepath.Join(dir, "settings.toml")
+	if err := os.WriteFile(wanted, []byte("[[site]]\nname = \"paper\"\nupstream = \""+origin.URL+"\"\nhosts = [\"paper.example.org\"]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := box.LoadWanted(filepath.Join(own, "etc/preau/pass.toml"), wanted, box.Profiles())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Deposits.Enabled || cfg.Neighbours.Enabled || cfg.Portal.Enabled || !strings.HasPrefix(cfg.Listen[0].Address, "127.0.0.1:") || !strings.HasPrefix(cfg.Admin.Listen, "127.0.0.1:") {
+		t.Errorf("it does more than to pass sites: %+v", cfg)
+	}
+	cfg.Data, cfg.Listen[0].Address, cfg.Admin.Listen = filepath.Join(dir, "data"), "127.0.0.1:0", "127.0.0.1:0"
+	b, err := box.New(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	for path, want := range map[string]int{"http://paper.example.org/": http.StatusOK, "http://192.0.2.7/o/paper/": http.StatusOK, "http://192.0.2.7/": http.StatusNotFound, "http://192.0.2.7/claim": http.StatusNotFound} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.URL.Host = b.Addrs()[0].String()
+		resp, err := origin.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err != nil || resp.StatusCode != want || (want == http.StatusOK) != (string(text) == "the front page") {
+			t.Errorf("%s: %d %.200q, %v", path, resp.StatusCode, text, err)
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

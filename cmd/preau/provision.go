@@ -8,11 +8,13 @@ import (
 	"slices"
 	"time"
 
+	"preau/node/box"
 	"preau/node/config"
 	"preau/node/control"
 	"preau/node/lifecycle"
 	"preau/node/obs"
 	"preau/node/provision"
+	updating "preau/node/update"
 )
 
 type provisionCmd struct {
@@ -22,6 +24,10 @@ type provisionCmd struct {
 	Network string          `placeholder:"FILE" help:"Where to write the box's address for systemd-networkd, if the file has one."`
 	Without string          `placeholder:"FILE" help:"A file that says why the box runs without its disk, if it does: tpm or disk."`
 	Note    string          `placeholder:"FILE" help:"A file on the boot partition, in which the box writes who it is, without any secret: if its disk does not open one day, it asks its region for its place back."`
+	Plan    string          `placeholder:"FILE" help:"The region's signed plan on the boot partition (preau update settings --copy): while the box waits without its disk, the web sites that it names pass through."`
+	Key     string          `placeholder:"FILE" help:"The key that has signed it, as gpg --export writes it."`
+	Pass    string          `placeholder:"FILE" help:"Where to put what the plan sets, for the box that passes sites through."`
+	PassBy  string          `placeholder:"FILE" help:"The settings of that box."`
 	Console string          `placeholder:"FILE" help:"The box's screen (default: standard output)."`
 	Listen  string          `default:":80" placeholder:"ADDR" help:"Where people see what the box waits for."`
 	Admin   string          `default:"127.0.0.1:9190" placeholder:"ADDR" help:"Where operators look meanwhile."`
@@ -41,7 +47,7 @@ func (provisionCmd) Help() string {
 
 The token is wiped from the file once it was used.
 
-A box whose disk does not open (another main board, a dead disk) runs from memory. If it has left a note of who it is, it tells its region and shows a code; an operator calls the school at the number on file, compares the code and takes the box back from afar: preau boxes, then preau readmit NAME --code CODE.`
+A box whose disk does not open (another main board, a dead disk) runs from memory. If it has left a note of who it is, it tells its region and shows a code; an operator calls the school at the number on file, compares the code and takes the box back from afar: preau boxes, then preau readmit NAME --code CODE. Until then it passes the web sites through that the region's plan names (--plan), if the region's key has signed it.`
 }
 
 // Run returns once the box is enrolled.
@@ -58,6 +64,12 @@ func (c provisionCmd) Run(ctx context.Context, to streams) error {
 		Enrol: control.Enrol, Place: control.PlaceOf, AskBack: control.AskBack, Addresses: ownAddresses, QR: qrCode, Console: to.out,
 		Look: c.Look.Std(), Patience: time.Minute, Again: lifecycle.Backoff{Min: 3 * time.Second, Max: time.Minute},
 	}
+	if c.Pass != "" {
+		parts.Sites = func(ctx context.Context, signed []byte, had control.Place) (string, error) {
+			return updating.SettingsIn(ctx, updating.GPG{Key: c.Key}.Verify, signed, updating.Who{Region: had.Region, School: had.School, Box: had.Name})
+		}
+		parts.Open = func(file string) (provision.Passing, error) { return passing(c.PassBy, file) }
+	}
 	if c.Console != "" {
 		screen, err := os.OpenFile(c.Console, os.O_WRONLY, 0)
 		if err != nil {
@@ -69,12 +81,26 @@ func (c provisionCmd) Run(ctx context.Context, to streams) error {
 		}
 	}
 	p, err := provision.New(provision.Config{
-		Data: c.Data, State: c.State, Media: c.Media, Network: c.Network, Degraded: c.Without, Note: c.Note, Listen: c.Listen, Admin: c.Admin, Name: name,
+		Data: c.Data, State: c.State, Media: c.Media, Network: c.Network, Degraded: c.Without, Note: c.Note, Plan: c.Plan, Pass: c.Pass, Listen: c.Listen, Admin: c.Admin, Name: name,
 	}, parts, log)
 	if err != nil {
 		return usageError{err}
 	}
 	return p.Run(ctx)
+}
+
+// passing is the box that passes sites through, as its own settings and those of
+// the region say.
+func passing(settings, wanted string) (provision.Passing, error) {
+	cfg, err := box.LoadWanted(settings, wanted, box.Profiles())
+	if err != nil {
+		return provision.Passing{}, err
+	}
+	to := provision.Passing{Address: cfg.Listen[0].Address}
+	for _, s := range cfg.Site {
+		to.Names, to.Hosts = append(to.Names, s.Name), append(to.Hosts, s.Hosts...)
+	}
+	return to, nil
 }
 
 // ownName is box- and the end of the first network card's address, which is

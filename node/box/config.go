@@ -2,6 +2,7 @@ package box
 
 import (
 	_ "embed"
+	"errors"
 	"slices"
 
 	"preau/node/auth"
@@ -65,11 +66,19 @@ func DefaultConfig() Config {
 // exist.
 func LoadConfig(path string, profiles []string) (Config, error) {
 	cfg := DefaultConfig()
-	err := config.Load(path, &cfg, func() error { return cfg.Validate(profiles) })
+	err := config.Load(path, &cfg, func() error { return cfg.validate(profiles, Enrolled(cfg.Data) || cfg.hasWanted()) })
 	if err != nil {
 		return Config{}, err
 	}
-	return cfg.withWanted(profiles), nil
+	more := cfg.withWanted(profiles)
+	if more.wantedProblem == "" {
+		return more, nil
+	}
+	// What is left without them may be nothing to run.
+	if err := more.Validate(profiles); err != nil {
+		return Config{}, errors.Join(errors.New(more.wantedProblem), err)
+	}
+	return more, nil
 }
 
 // Flags is the one-line form: one site that answers for every host name.

@@ -18,7 +18,10 @@ const minBudget = 64 * config.MiB
 // in the file; for the one-line form the keys are those of the file that says
 // the same. It opens no port, and looks at no file but whether
 // the box was enrolled.
-func (c Config) Validate(profiles []string) error {
+func (c Config) Validate(profiles []string) error { return c.validate(profiles, Enrolled(c.Data)) }
+
+// validate is Validate, of a box that may have no sites of its own.
+func (c Config) validate(profiles []string, siteless bool) error {
 	var p config.Problems
 	if c.Data == "" {
 		p.Addf("data", `is missing: write the folder to keep things in, like data = "/var/lib/preau"`)
@@ -42,7 +45,7 @@ func (c Config) Validate(profiles []string) error {
 	c.Neighbours.Check(&p)
 	c.Public.Check(&p, "public")
 	c.validateListeners(&p)
-	if len(c.Site) == 0 && !Enrolled(c.Data) {
+	if len(c.Site) == 0 && !siteless {
 		p.Addf("site", "is missing: add a [[site]] with name, upstream and hosts, or enrol the box in a region (preau enrol)")
 	}
 	addresses := make([]string, len(c.Listen))

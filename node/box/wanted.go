@@ -29,10 +29,16 @@ type wanted struct {
 // who want to know whether the box takes them.
 func LoadWanted(path, settings string, profiles []string) (Config, error) {
 	cfg := DefaultConfig()
-	if err := config.Load(path, &cfg, func() error { return cfg.Validate(profiles) }); err != nil {
+	if err := config.Load(path, &cfg, func() error { return cfg.validate(profiles, true) }); err != nil {
 		return Config{}, err
 	}
 	return cfg.with(settings, profiles)
+}
+
+// hasWanted reports that the region has set something for this box.
+func (c Config) hasWanted() bool {
+	_, err := os.Stat(filepath.Join(c.Updates, update.SettingsFile))
+	return c.Updates != "" && err == nil
 }
 
 // withWanted adds what the updater has put into its folder. What can't be taken is

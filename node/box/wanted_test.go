@@ -52,3 +52,29 @@ func TestTheRegionAddsToABoxsOwnSettings(t *testing.T) {
 		})
 	}
 }
+
+// A box that stands alone may have all its sites from the region; without any it is
+// nothing to run, and it says why.
+func TestARegionMaySetABoxsOnlySites(t *testing.T) {
+	for settings, problem := range map[string]string{
+		"[[site]]\nname = \"films\"\nupstream = \"https://films.example.org\"\nhosts = [\"films.example\"]\n": "",
+		"[[site]]\nname = \"films\"\nupsteam = \"https://films.example.org\"\n":                               "upsteam",
+		"[portal]\ntitle = \"Collège Hugo\"\n":                                                                "add a [[site]]",
+	} {
+		dir := t.TempDir()
+		file, wanted := filepath.Join(dir, "box.toml"), filepath.Join(dir, "settings.toml")
+		own := "data = \"" + filepath.ToSlash(dir) + "\"\nupdates = \"" + filepath.ToSlash(dir) + "\"\n[[listen]]\naddress = \":80\"\n"
+		if err := os.WriteFile(file, []byte(own), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := box.LoadConfig(file, box.Profiles()); err == nil || !strings.Contains(err.Error(), "add a [[site]]") {
+			t.Errorf("without settings: %v", err)
+		}
+		if err := os.WriteFile(wanted, []byte(settings), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if cfg, err := box.LoadConfig(file, box.Profiles()); problem == "" && (err != nil || len(cfg.Site) != 1) || problem != "" && (err == nil || !strings.Contains(err.Error(), problem)) {
+			t.Errorf("%q: %d sites, %v", settings, len(cfg.Site), err)
+		}
+	}
+}

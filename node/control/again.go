@@ -21,6 +21,9 @@ type Place struct {
 	Token     string   `json:"token"` // the id of the one that enrolled the box
 	Name      string   `json:"name"`
 	Servers   []string `json:"servers"`
+	// School is for the box itself, which looks up what is for its school: no server
+	// is told of it.
+	School string `json:"school,omitempty"`
 }
 
 // PlaceOf is the place of the box whose identity is in the folder dir.
@@ -35,7 +38,7 @@ func PlaceOf(dir string) (Place, error) {
 	}
 	return Place{
 		Region: string(p.Region), Authority: hex.EncodeToString(p.Authority[:]), Token: p.Token.String(),
-		Name: string(p.Name), Servers: p.Servers,
+		Name: string(p.Name), Servers: p.Servers, School: string(me.Identity().School),
 	}, nil
 }
 

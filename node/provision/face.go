@@ -43,6 +43,8 @@ type State struct {
 	Code string `json:"code,omitempty"`
 	// Used: there is a file, and its token was used.
 	Used bool `json:"used,omitempty"`
+	// Pass is of the web sites that pass meanwhile, if any should.
+	Pass *PassState `json:"pass,omitempty"`
 }
 
 // tell brings the page and the screen up to date.
@@ -56,7 +58,7 @@ func (p *Provision) tell(f found, s State) {
 		s.Used = f.used && s.Step == Waiting
 	default:
 	}
-	s.File, s.Box, s.Degraded = f.path, p.name(), p.degraded()
+	s.File, s.Box, s.Degraded, s.Pass = f.path, p.name(), p.degraded(), p.passState()
 	if all := p.parts.Addresses(); len(all) > 0 {
 		s.Address = "http://" + all[0] + "/"
 	}

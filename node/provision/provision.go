@@ -13,6 +13,10 @@
 // and shows a code; when an operator has compared that and taken the box back, it
 // enrols again under a name beside the old one. A stick does it too, and goes first.
 //
+// Until then the web sites that the region has set for it pass through, if the plan
+// on the boot partition is the region's: a box of its own beside this program serves
+// them from memory, and here is only the door to it.
+//
 // A box that is enrolled reads no stick: whoever plugs one in must not be able to
 // bring a school's box into a region of their own. The package mounts nothing and
 // serves no pupil; it is done when the box can start.
@@ -50,7 +54,12 @@ type Config struct {
 	Degraded string
 	// Note is a file on the boot partition for who the box is. Empty: none is left,
 	// and a box whose disk does not open waits for a stick.
-	Note   string
+	Note string
+	// Plan is the region's signed plan on the boot partition, and Pass the file with
+	// which a box is started that passes the plan's web sites through, while this one
+	// runs without its disk and waits. Empty: none pass.
+	Plan, Pass string
+
 	Listen string // where the page for people is
 	Admin  string // where the face for operators is
 	Name   string // what the box is called if the file says nothing
@@ -64,6 +73,11 @@ type Parts struct {
 	// it wants its place back, as control.AskBack. Both go with Config.Note.
 	Place   func(dir string) (control.Place, error)
 	AskBack func(context.Context, control.Comeback, string) (control.Told, error)
+	// Sites returns what a signed plan sets for the box that had a place, as
+	// update.SettingsIn; Open reads such settings as the box will that passes sites
+	// through. Both go with Config.Pass.
+	Sites func(ctx context.Context, signed []byte, had control.Place) (string, error)
+	Open  func(file string) (Passing, error)
 	// Addresses are the machine's own, as people write them; none while there is no
 	// network.
 	Addresses func() []string
@@ -101,7 +115,10 @@ type Provision struct {
 	kept  kept
 	back  *control.Comeback // if the box is nobody, and has been somebody
 	state atomic.Pointer[State]
-	shown string // what the screen shows
+	pass  atomic.Pointer[pass] // nil: no sites pass
+	// passWhy is why none do that should.
+	passWhy string
+	shown   string // what the screen shows
 }
 
 // New checks cfg and reads what was kept. It opens no port.
@@ -111,6 +128,8 @@ func New(cfg Config, parts Parts, log *slog.Logger) (*Provision, error) {
 		return nil, errors.New("provisioning: it needs a data folder, a file for its state, places to look, two addresses and a name")
 	case cfg.Note != "" && (parts.Place == nil || parts.AskBack == nil):
 		return nil, errors.New("provisioning: a note is of no use without what reads who the box is, and what asks the region")
+	case cfg.Pass != "" && (cfg.Note == "" || cfg.Plan == "" || parts.Sites == nil || parts.Open == nil):
+		return nil, errors.New("provisioning: to pass web sites through it needs a note, a plan and what reads them")
 	case parts.Enrol == nil, parts.Addresses == nil, parts.QR == nil, parts.Console == nil, parts.Look <= 0, parts.Patience <= 0, parts.Again.Min <= 0:
 		return nil, errors.New("provisioning: a part is missing")
 	}
@@ -144,6 +163,7 @@ func (p *Provision) Enrolled() bool { return control.HasIdentity(p.identity()) }
 func (p *Provision) Run(ctx context.Context) error {
 	p.setNetwork()
 	if p.Enrolled() {
+		p.endPassing()
 		p.finish()
 		if err := p.open(); err != nil {
 			p.log.WarnContext(ctx, "nothing can be shown on the screen", "err", err)
@@ -156,6 +176,7 @@ func (p *Provision) Run(ctx context.Context) error {
 		return err
 	}
 	p.remember()
+	p.beginPassing(ctx)
 	// The group stops what serves the page when the last part, which waits for
 	// the region, has ended.
 	ctx, stop := context.WithCancel(ctx)
@@ -170,7 +191,7 @@ func (p *Provision) Run(ctx context.Context) error {
 	}
 	admin.Ready("provision", func(context.Context) error { return errors.New("the box belongs to no region yet") })
 	admin.Handle("GET /status", p.statusHandler())
-	door, err := listen.New(ctx, listen.Config{Address: p.cfg.Listen}, p.pageHandler(), p.log)
+	door, err := listen.New(ctx, listen.Config{Address: p.cfg.Listen}, p.door(), p.log)
 	if err != nil {
 		return errors.Join(err, admin.Close())
 	}
@@ -203,6 +224,7 @@ func (p *Provision) wait(ctx context.Context) error {
 	defer tick.Stop()
 	answer := State{Step: Waiting} // the region's last
 	for {
+		p.lookAtPass(ctx)
 		found := p.look()
 		if found.fresh {
 			next, pause, answer = time.Time{}, p.parts.Again.Min, State{Step: Asking}
@@ -217,6 +239,7 @@ func (p *Provision) wait(ctx context.Context) error {
 			case ctx.Err() != nil:
 				return nil //nolint:nilerr // it was told to stop
 			case done:
+				p.endPassing()
 				p.finish()
 				p.tell(found, State{Step: Done})
 				return nil

@@ -15,6 +15,7 @@ type words struct {
 	file string
 	// degraded is why the box runs without its disk.
 	degraded map[string]string
+	passes   string // web sites pass meanwhile
 	used     string // the file's token was used
 	back     string // what is compared before the box is taken back
 	code     string // what the code below it is for
@@ -55,11 +56,12 @@ var said = page.Both[words]{
 			"tpm":  "Le disque de cette boîte est verrouillé par une autre carte mère : elle tourne sans lui, et n’a rien effacé.",
 			"disk": "Le disque de cette boîte ne peut pas être lu : elle tourne sans lui.",
 		},
-		used:  "L’invitation de ce fichier a déjà servi : il en faut une nouvelle.",
-		back:  "Code à comparer avec la région : ",
-		code:  "Code pour devenir responsable de cette boîte, une fois qu’elle est prête :",
-		box:   "Cette boîte s’appelle %s.",
-		where: "Le code pour en devenir responsable est affiché sur son écran.",
+		passes: "En attendant, les sites web de l’école passent.",
+		used:   "L’invitation de ce fichier a déjà servi : il en faut une nouvelle.",
+		back:   "Code à comparer avec la région : ",
+		code:   "Code pour devenir responsable de cette boîte, une fois qu’elle est prête :",
+		box:    "Cette boîte s’appelle %s.",
+		where:  "Le code pour en devenir responsable est affiché sur son écran.",
 	},
 	English: words{
 		titles: map[Step]string{
@@ -91,11 +93,12 @@ var said = page.Both[words]{
 			"tpm":  "The disk of this box is locked by another main board: it runs without it, and has deleted nothing.",
 			"disk": "The disk of this box can’t be read: it runs without it.",
 		},
-		used:  "The invitation in this file was used already: a new one is needed.",
-		back:  "Code to compare with the region: ",
-		code:  "Code to become responsible for this box, once it is ready:",
-		box:   "This box is called %s.",
-		where: "The code to become responsible for it is on its screen.",
+		passes: "Meanwhile the school’s web sites pass.",
+		used:   "The invitation in this file was used already: a new one is needed.",
+		back:   "Code to compare with the region: ",
+		code:   "Code to become responsible for this box, once it is ready:",
+		box:    "This box is called %s.",
+		where:  "The code to become responsible for it is on its screen.",
 	},
 }
 
@@ -105,6 +108,9 @@ func notice(s State, lang page.Lang) page.Notice {
 	var text []string
 	if why := say.degraded[s.Degraded]; why != "" {
 		text = append(text, why)
+	}
+	if s.Pass != nil && s.Pass.Up && s.Step != Done {
+		text = append(text, say.passes)
 	}
 	if s.File != "" && (s.Step == Mistake || s.Used) {
 		text = append(text, say.file+filepath.Base(s.File))
