@@ -27,9 +27,10 @@ var wantedConfig = popular.Config{HalfLife: 24 * time.Hour, Window: 24 * time.Ho
 // neighbours' own requests are theirs to count, and who asks only for what is here
 // has nothing fetched.
 func (x *exchange) wants() {
-	if x.neighbour || rfc9111.ParseRequestDirectives(x.r.Header).OnlyIfCached {
+	if x.wanted || x.neighbour || rfc9111.ParseRequestDirectives(x.r.Header).OnlyIfCached {
 		return
 	}
+	x.wanted = true // however often it has to be tried
 	n := 1
 	if upstream.PaceOf(x.r.Context()) != nil {
 		n = oftenIs // who asks with nobody waiting wants it to be here

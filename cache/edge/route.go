@@ -98,6 +98,7 @@ type exchange struct {
 	prefix string     // what the client's path has before it
 	wrote  bool       // the response has begun
 	varied bool       // a flight brought another variant: it is not joined again
+	wanted bool       // it was counted: see wants
 	part   *part      // where a fragment fetched for this request lies
 	body   *fill.Body // the body that a flight opened for this request, held by the flight
 	start  time.Time
