@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
-
-	"preau/node/keep"
 )
 
 // RunSettings takes what the plan sets for this box and leaves its version alone:
@@ -131,16 +128,5 @@ func copyPlan(name string, signed []byte) error {
 	if has, err := os.ReadFile(name); err == nil && bytes.Equal(has, signed) {
 		return nil
 	}
-	half := name + keep.Half
-	err := write(half, bytes.NewReader(signed), 0o644)
-	if err == nil {
-		err = os.Rename(half, name)
-	}
-	if err == nil {
-		err = keep.SyncDir(filepath.Dir(name))
-	}
-	if err != nil {
-		return errors.Join(err, keep.Remove(half))
-	}
-	return nil
+	return replace(name, bytes.NewReader(signed), 0o644)
 }

@@ -151,12 +151,5 @@ func (u *Updater) undoSettings(ctx context.Context) error {
 
 // place writes a file that everybody may read, in one step.
 func (u *Updater) place(name, text string) error {
-	half := u.path(name) + keep.Half
-	if err := write(half, strings.NewReader(text), 0o644); err != nil {
-		return err
-	}
-	if err := os.Rename(half, u.path(name)); err != nil {
-		return err
-	}
-	return keep.SyncDir(u.cfg.Folder)
+	return replace(u.path(name), strings.NewReader(text), 0o644)
 }

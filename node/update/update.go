@@ -302,13 +302,24 @@ func (u *Updater) copyOwn() (err error) {
 		return err
 	}
 	defer in.Close() //nolint:errcheck // it was read
-	if err := write(u.path("program")+keep.Half, in, 0o755); err != nil {
-		return err
+	return replace(u.path("program"), in, 0o755)
+}
+
+// replace writes a file in one step: whatever happens there is the one before or
+// the whole new one, and nothing half beside it unless the power was cut.
+func replace(name string, from io.Reader, mode os.FileMode) error {
+	half := name + keep.Half
+	err := write(half, from, mode)
+	if err == nil {
+		err = os.Rename(half, name)
 	}
-	if err := os.Rename(u.path("program")+keep.Half, u.path("program")); err != nil {
-		return err
+	if err == nil {
+		err = keep.SyncDir(filepath.Dir(name))
 	}
-	return keep.SyncDir(u.cfg.Folder)
+	if err != nil {
+		return errors.Join(err, keep.Remove(half))
+	}
+	return nil
 }
 
 func write(name string, from io.Reader, mode os.FileMode) error {
