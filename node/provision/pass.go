@@ -84,7 +84,7 @@ func (p *Provision) sites(ctx context.Context) (Passing, error) {
 		return Passing{}, err
 	}
 	text, err := p.parts.Sites(ctx, signed, p.back.Place)
-	if err != nil {
+	if err != nil || text == "" { // nothing is set for this box, which is no mistake
 		return Passing{}, err
 	}
 	if err := os.MkdirAll(filepath.Dir(p.cfg.Pass), 0o755); err != nil {
