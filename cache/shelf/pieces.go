@@ -17,8 +17,10 @@ import (
 const (
 	// atOncePieces is how many blocks are fetched at once, and aheadPieces how many
 	// of those after the one that is sent may have come before it: whichever comes
-	// first makes place for the next, so that the line is never idle.
-	atOncePieces, aheadPieces = 3, 5
+	// first makes place for the next, so that the line is never idle. Each server
+	// has its own connection: with fewer at once there were moments when those in use
+	// could not fill the line, and with more the one that is sent next comes later.
+	atOncePieces, aheadPieces = 4, 6
 	// recordPieces is after how many fetched blocks it is noted what there is.
 	recordPieces = 16
 )

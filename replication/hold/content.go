@@ -15,8 +15,9 @@ import (
 // Where a file is cut depends on what stands there (content-defined chunking,
 // Muthitacharoen et al., "A Low-bandwidth Network File System", SOSP 2001), so
 // that a new version with something put in near its start has the old one's
-// blocks from there on. The polynomial and the sizes are part of what blocks are
-// called: with others everything would cross the lines once more.
+// blocks from there on; taper.go says how a file ends. The polynomial and the sizes
+// are part of what blocks are called: with others everything would cross the lines
+// once more.
 const (
 	polynomial = chunker.Pol(0x2dff254ed10c6f)
 	minContent = 256 << 10
@@ -58,10 +59,11 @@ func SplitContent(ctx context.Context, r io.Reader, size int64, put func(ctx con
 		limit = MaxEntries
 		c := chunker.NewWithBoundaries(r, polynomial, minContent, block.Size)
 		c.SetAverageBits(cutBits)
-		next = func(buf []byte) ([]byte, error) {
+		ends := &tapered{size: size, next: func(buf []byte) ([]byte, error) {
 			piece, err := c.Next(buf[:0])
 			return piece.Data, err
-		}
+		}}
+		next = ends.piece
 	}
 	cut, err := pieces(ctx, limit, put, next)
 	if err == nil && size >= 0 && cut.Length != size {
