@@ -116,7 +116,8 @@ func (c *country) coldOnce(t *testing.T, s *school, turn int) (f *file, bodies, 
 	c.report.figure(fmt.Sprintf("%d devices at two boxes, a new file of %d MiB over 20 Mbit/s", devices, coldSize/mib),
 		"%.4f copies crossed the line (with all headers %.4f), the last device was done after %.2f s, %.3f of the line's time; %d times a box was taken for lost",
 		ratio, float64(packets.Down)/float64(len(f.content)), all.Seconds(), float64(slices.Max(times))/float64(needs), silent)
-	t.Logf("the line, second by second, in tenths: %s", seconds)
+	t.Logf("the line, second by second, in percent: %s", seconds)
+	t.Logf("the first device was done after %.2f s", slices.Min(times).Seconds())
 	return f, bodies, silent
 }
 

@@ -143,7 +143,7 @@ func (c Crossed) Since(before Crossed) Crossed {
 }
 
 // Watch tells, when it is stopped, how full the line was in each second
-// towards the school, in tenths.
+// towards the school, in percent, and in what there was of the last one.
 func (l *Line) Watch(tb testing.TB) (stop func() string) {
 	tb.Helper()
 	done, ended := make(chan struct{}), make(chan struct{})
@@ -152,15 +152,19 @@ func (l *Line) Watch(tb testing.TB) (stop func() string) {
 		defer close(ended)
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
-		for before := l.Crossed(tb).Down; ; {
+		began, before := time.Now(), l.Crossed(tb).Down
+		for ends := false; !ends; {
 			select {
 			case <-done:
-				return
+				ends = true
 			case <-tick.C:
 			}
-			now := l.Crossed(tb).Down
-			fmt.Fprint(&full, (now-before)*80/l.Is().Rate, " ")
-			before = now
+			now, took := l.Crossed(tb).Down, time.Since(began)
+			if ends {
+				fmt.Fprintf(&full, "and in %d ms ", took.Milliseconds())
+			}
+			fmt.Fprintf(&full, "%.0f ", float64(now-before)*800/took.Seconds()/float64(l.Is().Rate))
+			began, before = began.Add(took), now
 		}
 	}()
 	return func() string {

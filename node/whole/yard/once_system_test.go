@@ -47,7 +47,7 @@ func crossesOnce(t *testing.T, y *yard) {
 		file := path(t, "film", size)
 		before, watched := y.carried(t), y.line.Watch(t)
 		times, errs := y.class(t, 60, file, y.boxes...)
-		t.Logf("the line, second by second, in tenths: %s", watched())
+		t.Logf("the line, second by second, in percent: %s", watched())
 		for _, err := range errs {
 			t.Error(err)
 		}
@@ -92,7 +92,7 @@ func crossesOnce(t *testing.T, y *yard) {
 		y.boxes[victim].kill(t)
 		t.Logf("%s is killed; from the region so far: %.0f", y.boxes[victim].name, fetched)
 		wg.Wait()
-		t.Logf("the line, second by second, in tenths: %s", watched())
+		t.Logf("the line, second by second, in percent: %s", watched())
 		for i, errs := range ended {
 			if i == victim {
 				continue
