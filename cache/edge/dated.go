@@ -53,7 +53,10 @@ func (x *exchange) serveDated(o *object.Object, cs rfc9111.CacheStatus, result s
 	}
 	now := time.Now()
 	lang := page.Language(x.plan.r)
-	text, ok = withNotice(text, notice(lang, now.Add(-response(o).CurrentAge(now)), x.lineUp()))
+	// A Date has whole seconds: what a clock that is being set right adds must not
+	// make another minute of it, and so another entity tag.
+	of := now.Add(-response(o).CurrentAge(now)).Round(time.Second)
+	text, ok = withNotice(text, notice(lang, of, x.lineUp()))
 	if !ok {
 		return false
 	}

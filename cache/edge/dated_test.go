@@ -81,7 +81,7 @@ func TestAnOldPageSaysSoToPeople(t *testing.T) {
 				t.Errorf("%s: %v", path, r.header)
 			}
 			if again := w.get(path, "Accept", asPage, "Accept-Language", lang, "Accept-Encoding", "gzip", "If-None-Match", tag); again.status != http.StatusNotModified {
-				t.Errorf("%s: %d for its own tag", path, again.status)
+				t.Errorf("%s: %d for its own tag\n%s\nwas\n%s", path, again.status, again.body, r.body)
 			}
 		}
 	}
