@@ -96,7 +96,7 @@ func returnsText(boxes []control.Box, now time.Time) string {
 	var text strings.Builder
 	for _, b := range boxes {
 		for _, r := range b.Returns {
-			fmt.Fprintf(&text, "\n  ! %s asks for its place back (%s, for %s) with the code %s: call the school at the number on file, have it read out what the box shows, and if it is the same, preau readmit %s --code CODE",
+			fmt.Fprintf(&text, "\n  ! %s asks for its place back (%s, for %s) with the code %s: call the school at the number on file (never act on a call that comes in), have it read out what the box shows, and if it is the same, preau readmit %s --code CODE",
 				b.Name, returnWhy(r.Why), span(now.Sub(r.Since)), r.Code, b.Name)
 		}
 		switch {

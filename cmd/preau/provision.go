@@ -47,7 +47,7 @@ func (provisionCmd) Help() string {
 
 The token is wiped from the file once it was used.
 
-A box whose disk does not open (another main board, a dead disk) runs from memory. If it has left a note of who it is, it tells its region and shows a code; an operator calls the school at the number on file, compares the code and takes the box back from afar: preau boxes, then preau readmit NAME --code CODE. Until then it passes the web sites through that the region's plan names (--plan), if the region's key has signed it.`
+A box whose disk does not open (another main board, a dead disk) runs from memory. If it has left a note of who it is, it tells its region and shows a code; an operator calls the school at the number on file (and never acts on a call that comes in), compares the code and takes the box back from afar: preau boxes, then preau readmit NAME --code CODE. Until then it passes the web sites through that the region's plan names (--plan), if the region's key has signed it.`
 }
 
 // Run returns once the box is enrolled.

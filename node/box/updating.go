@@ -32,7 +32,7 @@ type updates struct {
 func newUpdates(folder string, region *membership, log *slog.Logger) *updates {
 	return &updates{
 		folder: folder, region: region, log: log.With("part", "updates"),
-		refused: prometheus.NewDesc("preau_box_update_refused", "1 if the version that the region wants here did not do well and was taken back, or no update can be taken.", nil, nil),
+		refused: prometheus.NewDesc("preau_box_update_refused", "1 if the version that the region wants here, or its settings, did not do well and was taken back, or no update can be taken.", nil, nil),
 		waiting: prometheus.NewDesc("preau_box_update_waiting", "1 if the region wants another version here than the one that is installed.", nil, nil),
 	}
 }

@@ -34,7 +34,7 @@ func TestMetricsSayHowUpdatesStand(t *testing.T) {
 				}
 			}
 			u := newUpdates(dir, &membership{}, slog.New(slog.DiscardHandler))
-			want := "# HELP preau_box_update_refused 1 if the version that the region wants here did not do well and was taken back, or no update can be taken.\n# TYPE preau_box_update_refused gauge\npreau_box_update_refused " + tt.refused +
+			want := "# HELP preau_box_update_refused 1 if the version that the region wants here, or its settings, did not do well and was taken back, or no update can be taken.\n# TYPE preau_box_update_refused gauge\npreau_box_update_refused " + tt.refused +
 				"\n# HELP preau_box_update_waiting 1 if the region wants another version here than the one that is installed.\n# TYPE preau_box_update_waiting gauge\npreau_box_update_waiting " + tt.waiting + "\n"
 			if err := testutil.CollectAndCompare(u, strings.NewReader(want)); err != nil {
 				t.Error(err)

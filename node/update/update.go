@@ -284,7 +284,7 @@ func (u *Updater) failed(ctx context.Context, installed string, err error) (Told
 	if u.parts.Packages == nil {
 		what = "no settings are taken"
 	}
-	u.log.WarnContext(ctx, what, "err", err)
+	u.log.WarnContext(ctx, "what the region wants is not taken", "told", what, "err", err)
 	t := Told{Version: installed, Text: what, Problem: oneLine(err.Error())}
 	t, worse := u.tell(t)
 	return t, errors.Join(err, worse)
