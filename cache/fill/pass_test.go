@@ -142,6 +142,7 @@ func TestWhatTurnsOutToBeWantedIsKept(t *testing.T) {
 			t.Errorf("%d bytes are kept", held)
 		}
 		l.mustGet(o, 0, -1) // only what is missing comes
+		synctest.Wait()     // its reader has it before the disk
 		if want := 2*int64(len(o.data)) - held; o.sent() != want || !l.saved().Complete() {
 			t.Errorf("%d bytes came, want %d; %d are kept", o.sent(), want, l.held())
 		}

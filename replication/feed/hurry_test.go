@@ -121,7 +121,9 @@ func TestWhoSeesNoSignKeepsTheSpread(t *testing.T) {
 		if s, _ := all[0].follower.Connected(); s == "" {
 			t.Error("the one that has seen a sign does not follow")
 		}
-		if n := count(); n > boxes/8 {
+		// By chance three or four do, eleven once in some hundred times; without a
+		// spread all would.
+		if n := count(); n > boxes/4 {
 			t.Errorf("%d of %d came within 2 s, and nobody told them", n, boxes)
 		}
 		time.Sleep(time.Minute)
