@@ -2,6 +2,7 @@ package provision_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 
 	"preau/node/control"
 	"preau/node/control/controltest"
+	"preau/node/keep"
 	"preau/node/provision"
 	"preau/replication/enrol"
 )
@@ -197,6 +199,18 @@ func TestWhatKeepsABoxFromComingBackIsSaid(t *testing.T) {
 				t.Helper()
 				if err := os.WriteFile(b.cfg.Note, []byte(strings.Replace(b.read(b.cfg.Note), "library-1", "library-2", 1)), 0o644); err != nil {
 					t.Fatal(err)
+				}
+			},
+			[]string{"Cette boîte attend sa clé USB", "verrouillé par une autre carte mère"},
+		},
+		// Anybody may have written one, with its sum.
+		"a note whose network can't be": {
+			func(t *testing.T, _ *controltest.Region, b *bench) {
+				t.Helper()
+				_, text, _ := strings.Cut(b.read(b.cfg.Note), "\n")
+				other := strings.Replace(text, "10.20.30.5/24", `10.20.30.5/24\n[Link]`, 1)
+				if err := keep.Write(b.cfg.Note, json.RawMessage(other)); err != nil || other == text {
+					t.Fatal(err, text)
 				}
 			},
 			[]string{"Cette boîte attend sa clé USB", "verrouillé par une autre carte mère"},
