@@ -189,6 +189,19 @@ func stickWith(t *testing.T, dir, text string) string {
 	return stick
 }
 
+// twin is a second disk whose partitions are called as the box's own are, and the
+// emulator's arguments for it.
+func twin(t *testing.T, dir string) (disk string, plugged []string) {
+	t.Helper()
+	disk = filepath.Join(dir, "twin.raw")
+	const table = "label: gpt\nstart=2048, size=131072, type=U, name=preau-esp\nstart=133120, size=131072, type=L, name=preau-var\n"
+	if err := errors.Join(os.WriteFile(disk, nil, 0o644), os.Truncate(disk, 160<<20), os.WriteFile(disk+".table", []byte(table), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	do(t, "", nil, "sh", "-euc", `sfdisk --quiet "$0" <"$0.table"; mformat -i "$0@@1M" -T 131072 -h 64 -s 32 ::; mkfs.ext4 -q -E offset=$((133120 * 512)) "$0" 64M`, disk)
+	return disk, []string{"-drive", "if=none,id=twin,format=raw,file=" + disk, "-device", "virtio-blk-pci,drive=twin"}
+}
+
 // plug plugs a stick in.
 func (v *vm) plug(t *testing.T, stick string) {
 	t.Helper()
@@ -287,15 +300,17 @@ func (v *vm) site(ctx context.Context, host string) (string, error) {
 // empty disk around it: it waits in words, takes its region from a stick that is
 // plugged in, serves what the region has published and the site that the region's
 // signed plan names, and does so again after the power was cut in the middle of a
-// download.
+// download. A second disk with partitions of the same names is left as it is.
 func TestTheApplianceFromBareMetalToServing(t *testing.T) {
-	need(t, "qemu-system-x86_64=qemu-system-x86", "mcopy=mtools", "sfdisk=fdisk")
+	need(t, "qemu-system-x86_64=qemu-system-x86", "mcopy=mtools", "sfdisk=fdisk", "mkfs.ext4=e2fsprogs")
 	_, raw := applianceImage(t)
 	dir := t.TempDir()
 	r := startRegion(t, dir)
 	v := &vm{dir: dir, disk: diskOf(t, dir, raw)}
+	other, second := twin(t, dir)
+	untouched := digest(t, other)
 	began := time.Now()
-	v.start(t)
+	v.start(t, second...)
 	within(t, 5*time.Minute, func() error {
 		code, body, err := v.get(t.Context(), "/", "fr")
 		if err == nil && (code != http.StatusServiceUnavailable || !strings.Contains(body, "Cette boîte attend sa clé USB") || !strings.Contains(body, "box-0badc0")) {
@@ -358,7 +373,7 @@ func TestTheApplianceFromBareMetalToServing(t *testing.T) {
 	<-got
 
 	again := time.Now()
-	v.start(t)
+	v.start(t, second...)
 	want := digest(t, film)
 	within(t, 5*time.Minute, func() error {
 		code, body, err := v.get(t.Context(), "/r/film", "fr")
@@ -370,5 +385,9 @@ func TestTheApplianceFromBareMetalToServing(t *testing.T) {
 	t.Logf("after the power cut to a whole film: %v", time.Since(again).Round(time.Second))
 	if text, err := v.site(t.Context(), paper); err != nil || text != front {
 		t.Errorf("after the power cut the site is %q, %v", text, err)
+	}
+	v.cut()
+	if digest(t, other) != untouched {
+		t.Error("the box has written to a disk that is not its own")
 	}
 }

@@ -1,11 +1,13 @@
 package images_test
 
 import (
+	"bytes"
 	"errors"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -21,7 +23,7 @@ type stage struct {
 func on(t *testing.T, commands map[string]string) stage {
 	t.Helper()
 	s := stage{t, t.TempDir()}
-	for _, dir := range []string{"bin", "efi/EFI/Linux", "sys/firmware/efi/efivars", "run/preau", "dev/disk/by-partlabel"} {
+	for _, dir := range []string{"bin", "efi/EFI/Linux", "sys/firmware/efi/efivars", "run/preau", "dev/disk/by-preau"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -52,18 +54,19 @@ func (s stage) reads(name string) string {
 	return string(text)
 }
 
+// folder is where a path begins that a script knows its machine by.
+var folder = regexp.MustCompile(`([\s"=>])(/(?:efi/EFI|sys|run|dev)/)`)
+
 // plays runs a script of the appliance, and gives its exit code.
-func (s stage) plays(script string) int {
+func (s stage) plays(script string, args ...string) int {
 	s.t.Helper()
 	text, err := os.ReadFile(filepath.Join(own, "usr/lib/preau", script))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for _, at := range []string{"/efi/EFI", "/sys/", "/run/", "/dev/"} {
-		// Not what goes nowhere.
-		text = []byte(strings.ReplaceAll(strings.ReplaceAll(string(text), at, s.dir+at), s.dir+"/dev/null", "/dev/null"))
-	}
-	c := exec.CommandContext(s.t.Context(), "sh", "-c", string(text))
+	// Not what goes nowhere.
+	text = bytes.ReplaceAll(folder.ReplaceAll(text, []byte("${1}"+s.dir+"$2")), []byte(s.dir+"/dev/null"), []byte("/dev/null"))
+	c := exec.CommandContext(s.t.Context(), "sh", append([]string{"-c", string(text), script}, args...)...)
 	c.Env = []string{"PATH=" + filepath.Join(s.dir, "bin") + ":/usr/bin:/bin"}
 	out, err := c.CombinedOutput()
 	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
@@ -139,7 +142,7 @@ func TestADiskThatDoesNotOpenIsLeftAlone(t *testing.T) {
 			maps.Copy(commands, tt.change)
 			s := on(t, commands)
 			if !tt.absent {
-				s.has("dev/disk/by-partlabel/preau-var")
+				s.has("dev/disk/by-preau/preau-var")
 			}
 			if code := s.plays("disk"); code != 0 {
 				t.Errorf("the start ends with %d", code)
@@ -153,6 +156,53 @@ func TestADiskThatDoesNotOpenIsLeftAlone(t *testing.T) {
 			}
 			if made := strings.Contains(said, "systemd-repart"); made != (tt.repart != "") || !strings.Contains(said, tt.repart) {
 				t.Errorf("partitions are made: %v, want %q\n%s", made, tt.repart, said)
+			}
+		})
+	}
+}
+
+// TestAPartitionOfAnotherDiskIsNotTheBoxs: the name of a partition says nothing of
+// whose it is.
+func TestAPartitionOfAnotherDiskIsNotTheBoxs(t *testing.T) {
+	links := map[string]string{
+		"sys/class/block/vda3":                 "devices/pci/vda/vda3",
+		"sys/class/block/sda1":                 "devices/usb/sda/sda1",
+		"sys/class/block/sdb":                  "devices/usb/sdb",
+		"sys/dev/block/254:2":                  "devices/pci/vda/vda2",
+		"sys/dev/block/252:0":                  "devices/virtual/dm-0",
+		"sys/devices/virtual/dm-0/slaves/vda1": "devices/pci/vda/vda1",
+		"sys/devices/virtual/dm-0/slaves/vda2": "devices/pci/vda/vda2",
+	}
+	tests := map[string]struct {
+		system, partition string
+		code              int
+	}{
+		"the system is checked":            {"252:0", "vda3", 0},
+		"it is not":                        {"254:2", "vda3", 0},
+		"a stick's, the system is checked": {"252:0", "sda1", 1},
+		"a stick's, it is not":             {"254:2", "sda1", 1},
+		"a stick that is one file system":  {"252:0", "sdb", 1},
+		"one that is gone":                 {"252:0", "sdc1", 1},
+		"the system is on no disk":         {"0:31", "vda3", 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := on(t, map[string]string{"stat": "echo " + tt.system})
+			for _, dir := range []string{"sys/class/block", "sys/dev/block", "sys/devices/virtual/dm-0/slaves", "sys/devices/pci/vda/vda1", "sys/devices/pci/vda/vda2", "sys/devices/pci/vda/vda3", "sys/devices/usb/sda/sda1", "sys/devices/usb/sdb"} {
+				if err := os.MkdirAll(filepath.Join(s.dir, dir), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, dir := range []string{"pci/vda/vda1", "pci/vda/vda2", "pci/vda/vda3", "usb/sda/sda1"} {
+				s.has("sys/devices/" + dir + "/partition")
+			}
+			for link, to := range links {
+				if err := os.Symlink(filepath.Join(s.dir, "sys", to), filepath.Join(s.dir, link)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if code := s.plays("own", tt.partition); code != tt.code {
+				t.Errorf("it ends with %d, want %d", code, tt.code)
 			}
 		})
 	}

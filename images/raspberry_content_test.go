@@ -206,7 +206,7 @@ func TestARaspberrysImage(t *testing.T) {
 			t.Errorf("%s is not masked: %q, %v", unit, to, err)
 		}
 	}
-	if fstab, err := os.ReadFile(filepath.Join(root, "etc/fstab")); err != nil || !strings.HasPrefix(string(fstab), "/dev/disk/by-partlabel/preau-esp /efi vfat ") {
+	if fstab, err := os.ReadFile(filepath.Join(root, "etc/fstab")); err != nil || !strings.HasPrefix(string(fstab), "/dev/disk/by-preau/preau-esp /efi vfat ") {
 		t.Errorf("fstab: %s %v", fstab, err)
 	}
 	if watchdog := settings(t, filepath.Join(root, "usr/lib/systemd/system.conf.d/preau.conf")); watchdog["RuntimeWatchdogSec"] != "14s" {
